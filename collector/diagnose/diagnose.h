@@ -1,0 +1,99 @@
+/* Rules: snapshot in, findings out. Pure: no I/O, no clock, no target.
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * A rule looks at one snapshot and makes findings. A busy, healthy QEMU passes
+ * through every suspicious state for an instant, so a rule makes none while
+ * the wake may still be on its way: it asks that the waiting thread is asleep
+ * in the kernel (a), and that no thread and no coroutine is inside a function
+ * that does the waking (b). Where (a) or (b) cannot be told, the certainty is
+ * at most `strong`. On a live target a finding counts only when the next
+ * sample makes the same one (c): qh_findings_confirm().
+ */
+#ifndef QH_DIAGNOSE_H
+#define QH_DIAGNOSE_H
+
+#include "snapshot/snapshot.h"
+
+#define QH_CERTAINTIES(X)                                                      \
+    X(QH_SUSPECT, "suspect")                                                   \
+    X(QH_STRONG, "strong")                                                     \
+    X(QH_PROOF, "proof")
+#define QH_HEALS(X)                                                            \
+    X(QH_HEALS_UNKNOWN, "unknown")                                             \
+    X(QH_HEALS_TIMER, "timer")                                                 \
+    X(QH_HEALS_NEVER, "never")
+
+#define QH_ENUMERATOR(constant, name) constant,
+enum qh_certainty { QH_CERTAINTIES(QH_ENUMERATOR) };
+enum qh_heals { QH_HEALS(QH_ENUMERATOR) };
+#undef QH_ENUMERATOR
+
+const char *qh_certainty_name(enum qh_certainty certainty);
+const char *qh_heals_name(enum qh_heals heals);
+
+/* One fact that a finding rests on, with the place to check it by hand. */
+struct qh_evidence {
+    const char *what;     /* "cache_clean_interval = 0: told to stop" */
+    struct raddr address;
+    const char *value;    /* the bare value: "0", "0x7f8e280039c0" */
+};
+
+struct qh_finding {
+    const char *rule;         /* "sleep.wake-lost" */
+    const char *user;         /* "qcow2.cache-clean-timer", or NULL */
+    enum qh_certainty certainty;
+    struct raddr coroutine;   /* the one that is stuck, or 0 */
+    pid_t tid;                /* its home thread; graph lock: the writer */
+    pid_t waiter;             /* the thread that waits for it, or 0 */
+    enum qh_heals heals;
+    int64_t heals_in_ns;      /* QH_TIME_UNKNOWN unless known */
+    const char *summary;      /* one line, 45 columns at most */
+    struct qh_evidence *evidence;
+    size_t evidence_count;
+    const char *const *fixed_in; /* static; "10.0.13", "11.1" */
+    size_t fixed_in_count;
+    /* What must be the same in the next sample for the finding to stand:
+     * addresses and raw values, without anything that time moves. */
+    uint64_t fingerprint;
+};
+
+/* Something good to know that is no fault ("holds the graph write lock"). */
+struct qh_note {
+    const char *what;  /* "progress.none", "kernel.stuck", ... */
+    pid_t tid;         /* thread it is about, or 0 */
+    const char *text;  /* one line */
+};
+
+struct qh_findings {
+    struct qh_arena arena;
+    struct qh_finding *items; /* worst first */
+    size_t count;
+    struct qh_note *notes;
+    size_t note_count;
+    /* Something looked like a finding but a wake may have been on its way:
+     * another sample is worth taking. */
+    bool unsettled;
+    /* How many samples stand behind it; 1 from qh_diagnose(). */
+    unsigned samples;
+
+    struct {
+        size_t items, notes;
+    } room;
+};
+
+/* Judges one snapshot. Findings refer to static strings and to their own
+ * arena, never to the snapshot's. */
+struct qh_error *qh_diagnose(const struct qh_snapshot *snapshot,
+                             struct qh_findings **ret) QH_MUST_CHECK;
+void qh_findings_destroy(struct qh_findings *findings); /* NULL is fine */
+void qh_findings_guard(struct qh_findings **findings);
+
+/*
+ * Keeps in `later` only what `earlier` found too, with the same fingerprint,
+ * and adds up the samples. Whether something was lost that way, or either was
+ * unsettled, is left in `later->unsettled`.
+ */
+void qh_findings_confirm(const struct qh_findings *earlier,
+                         struct qh_findings *later);
+
+#endif

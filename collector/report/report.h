@@ -1,0 +1,29 @@
+/* Renderers: findings and snapshot in, bytes out. Pure but for the stream.
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Every byte that comes from the target is escaped here: control characters
+ * and broken UTF-8 become \xNN in the text, and \u00NN or U+FFFD in JSON.
+ */
+#ifndef QH_REPORT_H
+#define QH_REPORT_H
+
+#include "diagnose/diagnose.h"
+
+#include <stdio.h>
+
+struct qh_report {
+    const struct qh_snapshot *snapshot;
+    const struct qh_findings *findings;
+    unsigned samples;
+    int64_t pause_ns; /* longest single stop of all samples, or UNKNOWN */
+    bool colour;      /* text only */
+};
+
+/* The text report, 80 columns at most. */
+struct qh_error *qh_report_text(const struct qh_report *report, FILE *out)
+    QH_MUST_CHECK;
+/* The JSON report, schema "qhang-report/1" (docs/qhang-report-1.json). */
+struct qh_error *qh_report_json(const struct qh_report *report, FILE *out)
+    QH_MUST_CHECK;
+
+#endif

@@ -1,0 +1,281 @@
+/* The one plain-data model of a QEMU at one instant.
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The readers of qemu/ fill it; diagnose/ and report/ read it. It holds no
+ * pointer into the target and does no I/O: a rule can be tested on a snapshot
+ * that a test wrote by hand. Everything in it lives in its arena.
+ *
+ * Names that come from the target (comm, iothread ids, node names) are raw
+ * bytes: whoever prints them escapes them.
+ *
+ * Addresses with value 0 mean "none"; times are in ns of the clock that is
+ * named; QH_TIME_UNKNOWN is a time that could not be told.
+ */
+#ifndef QH_SNAPSHOT_H
+#define QH_SNAPSHOT_H
+
+#include "base/base.h"
+#include "dwarf/dwarf.h" /* struct qh_frame */
+
+#define QH_TIME_UNKNOWN INT64_MIN
+
+/* A backtrace, innermost first. */
+struct qh_backtrace {
+    struct qh_frame *frames;
+    size_t count;
+    const char *cut; /* NULL when whole, else why it ends early */
+};
+
+/* Something that could not be read or told. */
+struct qh_gap {
+    const char *what;     /* "timers of iothread io0" */
+    struct raddr address; /* where, or 0 */
+    const char *reason;   /* "unreadable", "loop after 3 entries", ... */
+    const char *advice;   /* what to try next */
+};
+
+/* X(constant, name in JSON) */
+#define QH_ROLES(X)                                                            \
+    X(QH_ROLE_MAIN, "main")                                                    \
+    X(QH_ROLE_IOTHREAD, "iothread")                                            \
+    X(QH_ROLE_VCPU, "vcpu")                                                    \
+    X(QH_ROLE_RCU, "rcu")                                                      \
+    X(QH_ROLE_WORKER, "worker")                                                \
+    X(QH_ROLE_MIGRATION, "migration")                                          \
+    X(QH_ROLE_OTHER, "other")
+#define QH_COROUTINE_STATES(X)                                                 \
+    X(QH_CO_SUSPENDED, "suspended") /* parked in a yield */                    \
+    X(QH_CO_RUNNING, "running")     /* current in some thread */               \
+    X(QH_CO_ENTERED, "entered")     /* has entered another one */              \
+    X(QH_CO_POOLED, "pooled")       /* ended, its stack kept for re-use */     \
+    X(QH_CO_CREATED, "created")     /* not entered yet */
+/* How a sleeper's to_wake stands (struct QemuCoSleep). */
+#define QH_ARMED_STATES(X)                                                     \
+    X(QH_ARMED_YES, "armed")         /* to_wake names the sleeper */           \
+    X(QH_ARMED_NO, "erased")         /* to_wake is NULL */                     \
+    X(QH_ARMED_PENDING, "pending")   /* holds a fixed version's sentinel */    \
+    X(QH_ARMED_OTHER, "other")       /* names another coroutine */             \
+    X(QH_ARMED_UNKNOWN, "unknown")   /* could not be read */
+#define QH_CLOCKS(X)                                                           \
+    X(QH_CLOCK_REALTIME, "realtime")                                           \
+    X(QH_CLOCK_VIRTUAL, "virtual")                                             \
+    X(QH_CLOCK_HOST, "host")                                                   \
+    X(QH_CLOCK_VIRTUAL_RT, "virtual-rt")
+
+#define QH_ENUMERATOR(constant, name) constant,
+enum qh_role { QH_ROLES(QH_ENUMERATOR) };
+enum qh_coroutine_state { QH_COROUTINE_STATES(QH_ENUMERATOR) };
+enum qh_armed { QH_ARMED_STATES(QH_ENUMERATOR) };
+enum qh_clock { QH_CLOCKS(QH_ENUMERATOR) QH_CLOCK_COUNT };
+#undef QH_ENUMERATOR
+
+const char *qh_role_name(enum qh_role role);
+const char *qh_coroutine_state_name(enum qh_coroutine_state state);
+const char *qh_armed_name(enum qh_armed armed);
+const char *qh_clock_name(enum qh_clock clock);
+
+enum qh_thread_state {
+    QH_THREAD_RUNNABLE,  /* in user code, or its event has come */
+    QH_THREAD_BLOCKED,   /* asleep in a system call, nothing has come */
+    QH_THREAD_IN_KERNEL, /* did not stop: state D; no frames */
+};
+
+struct qh_thread {
+    pid_t tid;
+    const char *name;       /* comm */
+    const char *iothread;   /* id of its IOThread object ("io0"), or NULL */
+    enum qh_role role;
+    enum qh_thread_state state;
+    const char *blocked_in; /* system call or kernel function; NULL: none */
+    /* Its wait's timeout: ns, -1 for ever, or QH_TIME_UNKNOWN. */
+    int64_t timeout_ns;
+    int64_t last_ran_ns;    /* CLOCK_MONOTONIC, or QH_TIME_UNKNOWN */
+    struct raddr home;      /* its AioContext (co_tls_my_aiocontext), or 0 */
+    struct raddr polls;     /* the AioContext whose aio_poll it is in, or 0 */
+    struct raddr coroutine; /* the coroutine that it is inside of, or 0 */
+    bool holds_bql;
+    struct qh_backtrace stack; /* through the coroutine, down to its start */
+};
+
+/* A bottom half that is scheduled and not deleted. */
+struct qh_bh {
+    struct raddr address;
+    const char *callback; /* function name, or NULL */
+    const char *name;     /* QEMUBH.name, or NULL */
+};
+
+struct qh_context {
+    struct raddr address;
+    const char *name;        /* "main", "iohandler", "iothread io0", ... */
+    pid_t tid;               /* the thread whose home it is, 0 for none */
+    pid_t poller;            /* the thread that is in its aio_poll, or 0 */
+    int32_t notify_me;
+    bool notified;
+    int event_fd;            /* its notifier, -1 when not known */
+    struct raddr notifier;   /* address of its EventNotifier */
+    int64_t event_count;     /* counter of that eventfd, -1 when not known */
+    struct qh_bh *pending;   /* scheduled bottom halves */
+    size_t pending_count;
+    struct raddr *scheduled; /* scheduled_coroutines */
+    size_t scheduled_count;
+    bool graph_known;        /* whether graph_readers says anything */
+    int32_t graph_readers;   /* BdrvGraphRWlock.reader_count, may be < 0 */
+    struct raddr graph_address;
+};
+
+struct qh_timer {
+    struct raddr address;
+    struct raddr context;    /* 0: main_loop_tlg */
+    struct raddr list;       /* its QEMUTimerList */
+    enum qh_clock clock;
+    bool clock_enabled;
+    int64_t expire_ns;       /* in its clock */
+    size_t position;         /* 0: first of its list */
+    const char *callback;    /* function name, or NULL */
+    struct raddr opaque;
+};
+
+struct qh_coroutine {
+    struct raddr address;
+    const char *entry;       /* function name, or NULL */
+    struct raddr entry_arg;
+    enum qh_coroutine_state state;
+    struct raddr context;    /* the AioContext it last ran in, or 0 */
+    struct raddr caller;     /* the coroutine that entered it, or 0 */
+    const char *scheduled;   /* Coroutine.scheduled as a string, or NULL */
+    struct raddr queue_next; /* co_queue_next */
+    uint64_t locks_held;
+    struct raddr stack_start; /* the guard page */
+    uint64_t stack_bytes;
+    pid_t tid;               /* running or entered: the thread; else 0 */
+    struct qh_backtrace stack;
+};
+
+/* The user of a sleep, and what it alone can say. */
+enum qh_sleep_user {
+    QH_USER_UNKNOWN,
+    QH_USER_QCOW2_CACHE_CLEANER, /* block/qcow2.c, cache_clean_timer() */
+};
+
+/* struct BDRVQcow2State as the cache cleaner uses it (block/qcow2.c, 10.2). */
+struct qh_cache_cleaner {
+    struct raddr state;            /* the BDRVQcow2State */
+    uint64_t interval_s;           /* cache_clean_interval; 0: told to stop */
+    struct raddr interval_address;
+    struct raddr timer_co;         /* cache_clean_timer_co */
+    struct raddr exit_queue;       /* address of cache_clean_timer_exit */
+    struct raddr *waiters;         /* coroutines in that queue */
+    size_t waiter_count;
+    /* The thread that waits synchronously for one of the waiters (its
+     * entry_arg lies in that thread's stack), or 0. */
+    pid_t waiter_tid;
+    const char *node;              /* node name, or NULL when not known */
+};
+
+/* A coroutine parked in qemu_co_sleep() (util/qemu-coroutine-sleep.c). */
+struct qh_sleeper {
+    struct raddr coroutine;
+    struct raddr wake;         /* address of its QemuCoSleep, 0: unknown */
+    struct raddr to_wake;      /* its value */
+    enum qh_armed armed;
+    struct raddr timer;        /* its QEMUTimer, 0: unknown */
+    struct raddr timer_list;   /* the list that it is (was) on */
+    bool timer_linked;         /* on its list; false: fired or deleted */
+    size_t timer_position;     /* timer_linked: place in the list, 0 first */
+    enum qh_clock clock;
+    int64_t expire_ns;         /* in its clock; QH_TIME_UNKNOWN if not armed */
+    int64_t left_ns;           /* from now; < 0: overdue; or UNKNOWN */
+    int64_t asked_ns;          /* how long it meant to sleep, or UNKNOWN */
+    enum qh_sleep_user user;
+    bool has_cleaner;          /* whether `cleaner` could be read */
+    struct qh_cache_cleaner cleaner;
+};
+
+/* block/graph-lock.c */
+struct qh_graph_lock {
+    bool present;               /* false: a build without it (7.2) */
+    bool readable;              /* false: present, but not to be read */
+    int32_t has_writer;
+    struct raddr has_writer_address;
+    int32_t readers;            /* reader_count(): all contexts + orphaned */
+    int32_t orphaned;
+    struct raddr orphaned_address;
+    struct raddr *queue;        /* coroutines in reader_queue */
+    size_t queue_count;
+    uint32_t num_waiters;       /* global_aio_wait.num_waiters */
+    struct raddr num_waiters_address;
+    pid_t writer_tid;           /* thread with bdrv_graph_wrlock() on its
+                                   stack above aio_poll, or 0 */
+};
+
+struct qh_snapshot {
+    struct qh_arena arena;
+
+    bool is_core;
+    pid_t pid;
+    const char *name;    /* comm */
+    const char *exe;
+    const char *core;    /* path, NULL for a live target */
+    const char *build_id;
+    const char *version; /* "10.2.2", or NULL */
+
+    int64_t pause_ns;    /* the stop of this sample; QH_TIME_UNKNOWN: core */
+    int64_t monotonic_ns; /* CLOCK_MONOTONIC at the sample, or UNKNOWN */
+
+    struct qh_thread *threads;
+    size_t thread_count;
+    struct qh_context *contexts;
+    size_t context_count;
+    struct qh_timer *timers;
+    size_t timer_count;
+    struct qh_coroutine *coroutines;
+    size_t coroutine_count;
+    struct qh_sleeper *sleepers;
+    size_t sleeper_count;
+    struct qh_graph_lock graph;
+    struct raddr main_context;
+    pid_t bql_owner;          /* 0: nobody, or no BQL in this program */
+
+    const char *qmp_command;  /* name of the command in progress, or NULL */
+    struct raddr qmp_coroutine;
+
+    /* How long the blocked waiter (else the main thread) has stood still, and
+     * how that is known; `blocked_at_least`: only a lower bound. */
+    int64_t blocked_ns;
+    const char *blocked_source; /* "timer", "last-ran", NULL: not known */
+    bool blocked_at_least;
+
+    struct qh_gap *gaps;
+    size_t gap_count;
+
+    /* Capacities of the arrays above, for qh_list_add(). */
+    struct {
+        size_t threads, contexts, timers, coroutines, sleepers, gaps;
+    } room;
+};
+
+struct qh_error *qh_snapshot_create(struct qh_snapshot **ret) QH_MUST_CHECK;
+void qh_snapshot_destroy(struct qh_snapshot *snapshot); /* NULL is fine */
+void qh_snapshot_guard(struct qh_snapshot **snapshot);
+
+/* Notes that something could not be read; strings are copied. */
+struct qh_error *qh_snapshot_gap(struct qh_snapshot *snapshot, const char *what,
+                                 struct raddr address, const char *reason,
+                                 const char *advice) QH_MUST_CHECK;
+/* The same from an error, which it takes over; only a lack of memory is
+ * handed back. NULL is fine and does nothing. */
+struct qh_error *qh_snapshot_gap_error(struct qh_snapshot *snapshot,
+                                       const char *what,
+                                       struct qh_error *error) QH_MUST_CHECK;
+
+/* Look-ups; NULL when there is none. */
+const struct qh_thread *qh_snapshot_thread(const struct qh_snapshot *snapshot,
+                                           pid_t tid);
+const struct qh_context *
+qh_snapshot_context(const struct qh_snapshot *snapshot, struct raddr address);
+const struct qh_coroutine *
+qh_snapshot_coroutine(const struct qh_snapshot *snapshot, struct raddr address);
+/* Whether `function` is on the stack, inlined or not. */
+bool qh_backtrace_has(const struct qh_backtrace *stack, const char *function);
+
+#endif

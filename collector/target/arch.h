@@ -1,0 +1,54 @@
+/* Facts of the architecture's ABI that no debug information holds.
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * One implementation an architecture (arch_x86_64.c), each fact with the
+ * recipe to derive it again.
+ */
+#ifndef QH_ARCH_H
+#define QH_ARCH_H
+
+#include "target/target.h"
+
+struct user_regs_struct;
+
+/* From what ptrace and NT_PRSTATUS hand out. `*ret_orig` is the number of the
+ * system call that the thread is in, -1 for none. */
+void qh_arch_registers(const struct user_regs_struct *user,
+                       struct qh_registers *ret, uint64_t *ret_fs_base,
+                       int64_t *ret_orig);
+
+/* Where a thread keeps the guard that setjmp mixes into its pointers. */
+struct raddr qh_arch_pointer_guard(uint64_t fs_base);
+
+/* Bytes at the start of a sigjmp_buf that hold registers. */
+enum { QH_ARCH_JMPBUF_SLOTS = 8 };
+
+/* The registers that a sigsetjmp saved: callee-saved ones, sp and pc, with
+ * the pointer guard taken off. */
+void qh_arch_jmpbuf(const uint64_t slots[QH_ARCH_JMPBUF_SLOTS], uint64_t guard,
+                    struct qh_registers *ret);
+
+/* Start of the main executable's thread-local block (TLS variant II) for the
+ * PT_TLS segment that is described. */
+uint64_t qh_arch_tls_block(uint64_t fs_base, uint64_t memsz, uint64_t align,
+                           uint64_t vaddr);
+
+/* How a stopped thread stands to the kernel. */
+enum qh_kernel_wait {
+    QH_WAIT_NONE,    /* in user code, or about to return to it: runnable */
+    QH_WAIT_BLOCKED, /* asleep in a system call when it was stopped */
+};
+
+/*
+ * Tells whether a thread was asleep. A system call that the stop interrupted
+ * returns a restart code (or EINTR, from io_uring_enter and epoll) only when
+ * nothing that it waited for had come: a thread whose event was already there
+ * comes back with a result, and so is runnable. `*ret_name` is the call's name
+ * ("ppoll"), static, or NULL for none or one without a name here.
+ * Source: signal handling of Linux, arch/x86/kernel/signal.c; the codes in
+ * include/linux/errno.h.
+ */
+enum qh_kernel_wait qh_arch_wait(const struct qh_task *task,
+                                 const char **ret_name);
+
+#endif
