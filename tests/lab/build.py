@@ -1,0 +1,374 @@
+#!/usr/bin/python3
+"""Builds the lab's QEMUs: faulty, half repaired and repaired, with symbols.
+
+SPDX-License-Identifier: GPL-2.0-or-later
+
+One unpacked Debian source serves all builds; it is brought into the state
+that a build needs (pristine, or with parts of cfix/qemu applied) and only
+what changed is compiled again.  Binaries are copied out to bin/NAME/; the
+stamp beside them is written last, so half a build is never taken for one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Iterator, Optional, Sequence
+from contextlib import contextmanager
+
+from labapt import LabError, PrivateApt, SourceMissing
+
+HERE = Path(__file__).resolve().parent
+CHECKOUT = HERE.parent.parent
+CFIX = CHECKOUT / "cfix/qemu"
+
+WANTED = "1:10.2.2+ds-1"
+SUITE = "sid"
+MESON_SUITE = "bookworm-backports"
+
+EXIT_FAILED = 1
+EXIT_MISSING = 77
+
+SOURCES = ("block/graph-lock.c", "util/qemu-coroutine-sleep.c")
+DAEMON = ("storage-daemon/qemu-storage-daemon",)
+TOOLS = DAEMON + ("qemu-img", "qemu-io")
+SYSTEM = ("qemu-system-x86_64",)
+
+CONFIGURE = (
+    "--python=/usr/bin/python3", "--without-default-features",
+    "--enable-tools", "--enable-system", "--enable-tcg",
+    "--target-list=x86_64-softmmu", "--enable-debug-info",
+    "--enable-linux-aio", "--enable-linux-io-uring", "--disable-docs",
+    "--disable-werror", "--disable-download", "--disable-install-blobs",
+)
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """A compiler and its switches: one build folder below obj/."""
+
+    name: str
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Build:
+    """One set of binaries: a state of the source, built by one flavour."""
+
+    name: str
+    parts: tuple[str, ...]
+    targets: tuple[str, ...]
+    flavour: Flavour = field(default=Flavour("gcc"))
+    folder: str = ""
+
+    @property
+    def where(self) -> str:
+        """The folder below bin/ that the binaries go to."""
+        return self.folder or self.name
+
+
+CLANG = Flavour("clang", ("--cc=clang",))
+DEBUG = Flavour("O0", ("--enable-debug",))
+
+BUILDS = {build.name: build for build in (
+    Build("stock", (), TOOLS),
+    Build("graphfix", ("graph",), TOOLS),
+    Build("fixed", ("graph", "sleep"), TOOLS),
+    Build("system", ("graph",), SYSTEM, folder="graphfix"),
+    Build("system-stock", (), SYSTEM, folder="stock"),
+    Build("clang", ("graph",), TOOLS, CLANG),
+    Build("clang-system", ("graph",), SYSTEM, CLANG, folder="clang"),
+    Build("clang-stock", (), DAEMON, CLANG),
+    Build("O0", ("graph",), TOOLS, DEBUG),
+    Build("O0-stock", (), DAEMON, DEBUG),
+)}
+FIRST = ("stock", "graphfix", "fixed")
+
+
+def lab_folder() -> Path:
+    """The lab: QHANG_LAB, or the folder lab/ of the checkout."""
+    return Path(os.environ.get("QHANG_LAB") or CHECKOUT / "lab").absolute()
+
+
+def say(text: str) -> None:
+    """Progress, for people."""
+    print(f"lab: {text}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def locked(lab: Path) -> Iterator[None]:
+    """One builder at a time; a second waits for the first."""
+    lab.mkdir(parents=True, exist_ok=True)
+    with (lab / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another build holds {lab}/.lock; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def run(lab: Path, argv: Sequence[str], cwd: Path) -> None:
+    """Runs one build step; its output goes to lab/build.log."""
+    env = dict(os.environ)
+    meson = lab / "meson/usr/lib/python3/dist-packages"
+    env["PYTHONPATH"] = str(meson)
+    env["LC_ALL"] = "C.UTF-8"
+    log = lab / "build.log"
+    with log.open("ab") as out:
+        out.write(f"\n$ cd {cwd} && {' '.join(argv)}\n".encode())
+        out.flush()
+        done = subprocess.run(argv, cwd=cwd, env=env, check=False,
+                              stdin=subprocess.DEVNULL, stdout=out,
+                              stderr=subprocess.STDOUT)
+    if done.returncode != 0:
+        tail = log.read_text(errors="replace").splitlines()[-25:]
+        raise LabError("\n".join([f"{argv[0]} failed with status "
+                                  f"{done.returncode}; end of {log}:", *tail]))
+
+
+class Source:
+    """The unpacked QEMU source and the state that it is in."""
+
+    def __init__(self, lab: Path) -> None:
+        self.lab = lab
+        self.stamp = lab / "source.json"
+        self.tree = Path()
+        self.version = ""
+        self.faulty_as_shipped = True
+
+    def fetch(self) -> None:
+        """Fetches and unpacks the source once; later runs find the stamp."""
+        if self.stamp.is_file():
+            told = json.loads(self.stamp.read_text())
+            self.tree = self.lab / told["tree"]
+            self.version = told["version"]
+            self.faulty_as_shipped = told["faulty_as_shipped"]
+            if self.tree.is_dir():
+                return
+        apt = PrivateApt(self.lab / "apt" / SUITE, "deb-src", SUITE)
+        say(f"fetching the index of {SUITE}")
+        apt.update()
+        self._take_first_that_serves(apt)
+        self._keep_originals()
+        self.stamp.write_text(json.dumps({
+            "tree": str(self.tree.relative_to(self.lab)),
+            "version": self.version,
+            "faulty_as_shipped": self.faulty_as_shipped}))
+
+    def _take_first_that_serves(self, apt: PrivateApt) -> None:
+        """The wanted version, else the newest that has the cache cleaner.
+
+        What the archive can deliver is decided by the download: a version
+        may stand in the index with its files gone.
+        """
+        others = [v for v in apt.source_versions("qemu") if v != WANTED]
+        reasons = []
+        for version in (WANTED, *others):
+            into = self.lab / "src"
+            shutil.rmtree(into, ignore_errors=True)
+            say(f"fetching the source of qemu {version}")
+            try:
+                tree = apt.source("qemu", version, into)
+            except SourceMissing as missing:
+                reasons.append(str(missing))
+                continue
+            except LabError as error:
+                if "Unable to find a source package" in str(error):
+                    reasons.append(f"{version} is not in the index")
+                    continue
+                raise
+            qcow2 = (tree / "block/qcow2.c").read_text(errors="replace")
+            if "cache_clean_timer_wake" in qcow2:
+                self.tree, self.version = tree, version
+                self.faulty_as_shipped = version == WANTED
+                return
+            reasons.append(f"{version} has no coroutine cache cleaner")
+        raise SourceMissing("no usable QEMU source in the archive: "
+                            + "; ".join(reasons))
+
+    def _keep_originals(self) -> None:
+        for name in SOURCES:
+            kept = self.lab / "orig" / name
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.tree / name, kept)
+
+    def bring_into(self, parts: Sequence[str]) -> None:
+        """Pristine, then `parts` of cfix/qemu.
+
+        A file's time changes only when its content does, so that ninja
+        compiles no more than that.
+        """
+        if not self.faulty_as_shipped:
+            raise SourceMissing(
+                f"the archive has qemu {self.version} only, which ships with "
+                f"both repairs; {WANTED} is gone")
+        with scratch(self.lab) as copy:
+            for name in (*SOURCES, "scripts/cocci-macro-file.h"):
+                (copy / name).parent.mkdir(parents=True, exist_ok=True)
+                kept = self.lab / "orig" / name
+                origin = kept if kept.is_file() else self.tree / name
+                shutil.copyfile(origin, copy / name)
+            for part in parts:
+                run(self.lab, [sys.executable, str(CFIX / "apply.py"),
+                               "apply", str(copy), "--part", part], copy)
+            for name in SOURCES:
+                new = (copy / name).read_bytes()
+                if (self.tree / name).read_bytes() != new:
+                    (self.tree / name).write_bytes(new)
+
+
+@contextmanager
+def scratch(lab: Path) -> Iterator[Path]:
+    """A folder of the lab for the length of a with statement."""
+    folder = lab / "scratch"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def fetch_meson(lab: Path) -> None:
+    """QEMU wants a newer meson than the machine has: unpacked, not set up."""
+    stamp = lab / "meson/.stamp"
+    if stamp.is_file():
+        return
+    say(f"fetching meson from {MESON_SUITE}")
+    shutil.rmtree(lab / "meson", ignore_errors=True)
+    apt = PrivateApt(lab / "apt" / MESON_SUITE, "deb", MESON_SUITE)
+    apt.update()
+    apt.unpack("meson", lab / "meson")
+    stamp.touch()
+
+
+def configure(source: Source, flavour: Flavour) -> Path:
+    """The flavour's build folder, configured; re-used when it stands."""
+    folder = source.lab / "obj" / flavour.name
+    stamp = folder / ".configured"
+    told = " ".join((source.version, *CONFIGURE, *flavour.options))
+    if stamp.is_file() and stamp.read_text() == told:
+        return folder
+    say(f"configuring {flavour.name}")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    run(source.lab, [str(source.tree / "configure"), *CONFIGURE,
+                     *flavour.options], folder)
+    stamp.write_text(told)
+    return folder
+
+
+def recipe(build: Build, version: str) -> str:
+    """What a stamp must say for its binaries to be the ones wanted.
+
+    Holds the texts of the changes: an edited repair is built anew.
+    """
+    texts = [version, *build.parts, *build.targets, *build.flavour.options]
+    if "sleep" in build.parts:
+        texts.append((CFIX / SOURCES[1]).read_text())
+    if "graph" in build.parts:
+        texts.append((CFIX / "graph-kick.cocci").read_text())
+    return json.dumps(texts)
+
+
+def make(source: Source, build: Build) -> bool:
+    """Builds one and copies its binaries out; False when they stood."""
+    folder = source.lab / "bin" / build.where
+    stamp = folder / f".stamp-{build.name}"
+    told = recipe(build, source.version)
+    if stamp.is_file() and stamp.read_text() == told:
+        return False
+    started = time.monotonic()
+    stamp.unlink(missing_ok=True)
+    objects = configure(source, build.flavour)
+    source.bring_into(build.parts)
+    say(f"building {build.name}")
+    jobs = os.cpu_count() or 1
+    run(source.lab, ["ninja", f"-j{jobs}", *build.targets], objects)
+    folder.mkdir(parents=True, exist_ok=True)
+    for target in build.targets:
+        name = Path(target).name
+        # A running QEMU keeps the old file: it must not be written over.
+        shutil.copy2(objects / target, folder / f".{name}.new")
+        os.replace(folder / f".{name}.new", folder / name)
+    stamp.write_text(told)
+    say(f"built {build.name} in {time.monotonic() - started:.0f} s")
+    return True
+
+
+def disk_bytes(folder: Path) -> int:
+    """Bytes that a folder takes on disk."""
+    total = 0
+    for base, _, files in os.walk(folder):
+        for name in files:
+            total += os.lstat(os.path.join(base, name)).st_blocks * 512
+    return total
+
+
+def ensure(names: Sequence[str], lab: Optional[Path] = None) -> Path:
+    """Makes sure that the builds `names` stand; returns the lab's folder.
+
+    Raises SourceMissing when the archive does not have the source, LabError
+    when something that should have worked did not.
+    """
+    lab = lab or lab_folder()
+    started = time.monotonic()
+    with locked(lab):
+        source = Source(lab)
+        source.fetch()
+        fetch_meson(lab)
+        made = [name for name in names if make(source, BUILDS[name])]
+    if made:
+        size = disk_bytes(lab) / 2**30
+        say(f"{', '.join(made)} took {time.monotonic() - started:.0f} s; "
+            f"{lab} takes {size:.1f} GiB")
+    return lab
+
+
+def main() -> int:
+    """Command line: 0 built, 77 the archive lacks the source, 1 failure."""
+    parser = argparse.ArgumentParser(
+        description="Builds the lab's QEMUs into QHANG_LAB (default: lab/ in "
+                    "the checkout).",
+        epilog="example: tests/lab/build.py stock graphfix fixed; status 77 "
+               "when the archive does not have the source any more")
+    parser.add_argument("names", nargs="*", metavar="NAME",
+                        help="which: " + ", ".join(BUILDS)
+                        + "; default: " + " ".join(FIRST))
+    parser.add_argument("--system", action="store_true",
+                        help="also the system emulator, graphfix")
+    parser.add_argument("--clang", action="store_true",
+                        help="also graphfix by clang -O2, with the system "
+                        "emulator")
+    parser.add_argument("--O0", action="store_true",
+                        help="also graphfix with --enable-debug")
+    args = parser.parse_args()
+    names = list(args.names) or list(FIRST)
+    names += ["system"] * args.system
+    names += ["clang", "clang-system"] * args.clang
+    names += ["O0"] * args.O0
+    unknown = [name for name in names if name not in BUILDS]
+    if unknown:
+        parser.error(f"no such build: {', '.join(unknown)}")
+    try:
+        print(ensure(names) / "bin")
+    except SourceMissing as missing:
+        print(f"lab: skipped: {missing}", file=sys.stderr)
+        return EXIT_MISSING
+    except (LabError, OSError) as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
