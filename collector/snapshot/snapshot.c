@@ -1,0 +1,137 @@
+/* The snapshot: made, asked, freed.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "snapshot/snapshot.h"
+
+#include <string.h>
+
+#define QH_NAME(constant, name) [constant] = name,
+#define QH_NAMES(function, type, LIST)                                         \
+    const char *function(enum type value)                                      \
+    {                                                                          \
+        static const char *const names[] = { LIST(QH_NAME) };                  \
+        return names[value];                                                   \
+    }
+QH_NAMES(qh_role_name, qh_role, QH_ROLES)
+QH_NAMES(qh_coroutine_state_name, qh_coroutine_state, QH_COROUTINE_STATES)
+QH_NAMES(qh_armed_name, qh_armed, QH_ARMED_STATES)
+QH_NAMES(qh_clock_name, qh_clock, QH_CLOCKS)
+
+struct qh_error *qh_snapshot_create(struct qh_snapshot **ret)
+{
+    struct qh_snapshot *snapshot = calloc(1, sizeof(*snapshot));
+
+    if (!snapshot) {
+        return qh_error_no_memory();
+    }
+    snapshot->pause_ns = QH_TIME_UNKNOWN;
+    snapshot->monotonic_ns = QH_TIME_UNKNOWN;
+    snapshot->blocked_ns = QH_TIME_UNKNOWN;
+    *ret = snapshot;
+    return NULL;
+}
+
+void qh_snapshot_destroy(struct qh_snapshot *snapshot)
+{
+    if (snapshot) {
+        qh_arena_deinit(&snapshot->arena);
+        free(snapshot);
+    }
+}
+
+void qh_snapshot_guard(struct qh_snapshot **snapshot)
+{
+    qh_snapshot_destroy(*snapshot);
+}
+
+static bool same_gap(const struct qh_gap *gap, const char *what,
+                     struct raddr address, const char *reason)
+{
+    return qh_raddr_equal(gap->address, address) &&
+           !strcmp(gap->what, what) && !strcmp(gap->reason, reason);
+}
+
+struct qh_error *qh_snapshot_gap(struct qh_snapshot *snapshot, const char *what,
+                                 struct raddr address, const char *reason,
+                                 const char *advice)
+{
+    for (size_t i = 0; i < snapshot->gap_count; i++) {
+        if (same_gap(&snapshot->gaps[i], what, address, reason)) {
+            return NULL;
+        }
+    }
+    struct qh_gap *gap =
+        qh_list_add(&snapshot->arena, &snapshot->gaps, &snapshot->gap_count,
+                    &snapshot->room.gaps, sizeof(*gap));
+    if (!gap) {
+        return qh_error_no_memory();
+    }
+    gap->what = qh_arena_strdup(&snapshot->arena, what);
+    gap->address = address;
+    gap->reason = qh_arena_strdup(&snapshot->arena, reason);
+    gap->advice = qh_arena_strdup(&snapshot->arena, advice);
+    if (!gap->what || !gap->reason) {
+        snapshot->gap_count--;
+        return qh_error_no_memory();
+    }
+    return NULL;
+}
+
+struct qh_error *qh_snapshot_gap_error(struct qh_snapshot *snapshot,
+                                       const char *what, struct qh_error *error)
+{
+    QH_CLEANUP(qh_error_guard) struct qh_error *taken = error;
+
+    if (!taken) {
+        return NULL;
+    }
+    if (taken->code == QH_ERR_MEMORY) {
+        return qh_error_no_memory();
+    }
+    return qh_snapshot_gap(
+        snapshot, what, taken->has_address ? taken->address : qh_raddr(0),
+        taken->message, qh_error_advice(taken));
+}
+
+const struct qh_thread *qh_snapshot_thread(const struct qh_snapshot *snapshot,
+                                           pid_t tid)
+{
+    for (size_t i = 0; i < snapshot->thread_count; i++) {
+        if (snapshot->threads[i].tid == tid) {
+            return &snapshot->threads[i];
+        }
+    }
+    return NULL;
+}
+
+const struct qh_context *
+qh_snapshot_context(const struct qh_snapshot *snapshot, struct raddr address)
+{
+    for (size_t i = 0; address.value && i < snapshot->context_count; i++) {
+        if (qh_raddr_equal(snapshot->contexts[i].address, address)) {
+            return &snapshot->contexts[i];
+        }
+    }
+    return NULL;
+}
+
+const struct qh_coroutine *
+qh_snapshot_coroutine(const struct qh_snapshot *snapshot, struct raddr address)
+{
+    for (size_t i = 0; address.value && i < snapshot->coroutine_count; i++) {
+        if (qh_raddr_equal(snapshot->coroutines[i].address, address)) {
+            return &snapshot->coroutines[i];
+        }
+    }
+    return NULL;
+}
+
+bool qh_backtrace_has(const struct qh_backtrace *stack, const char *function)
+{
+    for (size_t i = 0; i < stack->count; i++) {
+        const char *name = stack->frames[i].function;
+        if (name && !strcmp(name, function)) {
+            return true;
+        }
+    }
+    return false;
+}
