@@ -1,0 +1,87 @@
+"""Where the functions of a running program are, from its ELF symbols.
+
+SPDX-License-Identifier: GPL-2.0-or-later
+
+gdb resolves a name like qemu_co_sleep_wake to split-off and inlined copies
+as well; forcing an interleaving needs the one real entry.
+"""
+
+from __future__ import annotations
+
+import bisect
+import os
+import struct
+import subprocess
+from pathlib import Path
+from typing import Optional
+
+_AT_ENTRY = 9
+
+
+class SymbolError(Exception):
+    """The program does not say where a function is."""
+
+
+def _nm(exe: Path, *options: str) -> str:
+    done = subprocess.run(["nm", "-P", "--defined-only", *options, str(exe)],
+                          check=False, text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL)
+    return done.stdout
+
+
+def load_bias(pid: int, exe: Path) -> int:
+    """What is added to a link-time address in this process.
+
+    The kernel tells a process its relocated entry point (AT_ENTRY); the ELF
+    header has the one that was linked (e_entry, at offset 24).
+    """
+    auxv = Path(f"/proc/{pid}/auxv").read_bytes()
+    for kind, value in struct.iter_unpack("<QQ", auxv):
+        if kind == _AT_ENTRY:
+            with exe.open("rb") as elf:
+                linked = struct.unpack_from("<Q", elf.read(32), 24)[0]
+            return value - linked
+    raise SymbolError(f"process {pid} has no AT_ENTRY")
+
+
+class Symbols:
+    """Functions of one running process's main program."""
+
+    def __init__(self, pid: int) -> None:
+        exe = Path(f"/proc/{pid}/exe")
+        self._exe = os.readlink(exe)
+        self._bias = load_bias(pid, exe)
+        self._entries: dict[str, int] = {}
+        ranges = []
+        # .dynsym is what a stripped program still has.
+        for line in (_nm(exe) or _nm(exe, "--dynamic")).splitlines():
+            words = line.split()
+            if len(words) < 3 or words[1] not in "tTwWi":
+                continue
+            start = int(words[2], 16)
+            size = int(words[3], 16) if len(words) > 3 else 0
+            self._entries.setdefault(words[0], start)
+            ranges.append((start, start + size, words[0]))
+        self._ranges = sorted(ranges)
+        self._starts = [r[0] for r in self._ranges]
+
+    def entry(self, name: str) -> int:
+        """The address of a function's entry in the process."""
+        try:
+            return self._entries[name] + self._bias
+        except KeyError as missing:
+            raise SymbolError(f"{self._exe} has no symbol {name}: not built "
+                              "with it, or stripped") from missing
+
+    def function_at(self, address: int) -> Optional[str]:
+        """The function that an address in the process lies in."""
+        linked = address - self._bias
+        at = bisect.bisect_right(self._starts, linked) - 1
+        while at >= 0 and self._starts[at] <= linked:
+            start, end, name = self._ranges[at]
+            if start <= linked < end:
+                return name
+            if linked - start > 1 << 20:
+                break
+            at -= 1
+        return None
