@@ -168,7 +168,7 @@ class Gdb:
             if time.monotonic() > deadline:
                 raise MiError(f"not every thread of {pid} stopped")
             time.sleep(0.01)
-        self._stops.clear()
+        self._forget_stops()
 
     def threads(self) -> list[dict[str, Any]]:
         """What -thread-info lists: id, target-id, state, ..."""
@@ -225,16 +225,27 @@ class Gdb:
         """Deletes breakpoints."""
         self.command("-break-delete " + " ".join(numbers))
 
+    def _forget_stops(self, thread: Optional[str] = None) -> None:
+        """Drops the stops that are over when a thread (or all) goes on."""
+        while self._pop_line():
+            pass
+        self._stops = deque(
+            stop for stop in self._stops
+            if thread and stop.values.get("thread-id") != thread)
+
     def resume(self, thread: str) -> None:
         """Lets one thread run."""
+        self._forget_stops(thread)
         self.command(f"-exec-continue --thread {thread}")
 
     def resume_all(self) -> None:
         """Lets every stopped thread run."""
+        self._forget_stops()
         self.command("-exec-continue --all")
 
     def step_instruction(self, thread: str) -> None:
         """One machine instruction of one thread, all others as they are."""
+        self._forget_stops(thread)
         self.command(f"-exec-step-instruction --thread {thread}")
         if not self.stopped(REPLY_TIMEOUT_S,
                             lambda s: s.values.get("thread-id") == thread):
