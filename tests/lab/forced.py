@@ -50,7 +50,8 @@ def main() -> int:
         description="Forces an interleaving on a QEMU of the lab with gdb.",
         epilog="example: tests/lab/forced.py --build graphfix erased --hold")
     parser.add_argument("interleaving", choices=INTERLEAVINGS)
-    parser.add_argument("--build", default="graphfix")
+    parser.add_argument("--build", default="graphfix",
+                        help="which build of the lab (default: graphfix)")
     parser.add_argument("--system", action="store_true",
                         help="qemu-system-x86_64 -M none, not the daemon")
     parser.add_argument("--interval", type=int, metavar="SECONDS",
@@ -61,6 +62,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     started = time.monotonic()
     try:
+        lab_build.ensure([args.build, "stock"])
         with forced(args.build, args.interleaving, args.system,
                     args.interval) as (qemu, outcome):
             print(f"{qemu.pid} {qemu.exe} {args.interleaving} {outcome} "
