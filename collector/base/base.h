@@ -95,8 +95,8 @@ struct qh_error {
 };
 
 /* A new error with a printf-style message; never NULL. */
-struct qh_error *qh_error_new(enum qh_error_code code, const char *format, ...)
-    QH_MUST_CHECK QH_PRINTF(2, 3);
+struct qh_error *qh_error_new(enum qh_error_code code, const char *format,
+                              ...) QH_MUST_CHECK QH_PRINTF(2, 3);
 /* The same with errno's value and its text behind the message. */
 struct qh_error *qh_error_errno(enum qh_error_code code, int errnum,
                                 const char *format, ...) QH_MUST_CHECK
@@ -104,13 +104,13 @@ struct qh_error *qh_error_errno(enum qh_error_code code, int errnum,
 struct qh_error *qh_error_no_memory(void) QH_MUST_CHECK;
 
 /* Each adds one fact to `error` and returns it; strings are copied. */
-struct qh_error *qh_error_at(struct qh_error *error, struct raddr address)
-    QH_MUST_CHECK;
+struct qh_error *qh_error_at(struct qh_error *error,
+                             struct raddr address) QH_MUST_CHECK;
 struct qh_error *qh_error_tid(struct qh_error *error, pid_t tid) QH_MUST_CHECK;
-struct qh_error *qh_error_path(struct qh_error *error, const char *path)
-    QH_MUST_CHECK;
-struct qh_error *qh_error_try(struct qh_error *error, const char *format, ...)
-    QH_MUST_CHECK QH_PRINTF(2, 3);
+struct qh_error *qh_error_path(struct qh_error *error,
+                               const char *path) QH_MUST_CHECK;
+struct qh_error *qh_error_try(struct qh_error *error, const char *format,
+                              ...) QH_MUST_CHECK QH_PRINTF(2, 3);
 
 /* The error's own advice, else its code's; never NULL. */
 const char *qh_error_advice(const struct qh_error *error);

@@ -128,7 +128,8 @@ void *qh_list_add(struct qh_arena *arena, void *items, size_t *count,
 
     if (*count == *capacity) {
         size_t wanted = grown(*capacity, *count + 1, item_bytes);
-        void *moved = wanted ? qh_arena_alloc(arena, wanted * item_bytes) : NULL;
+        void *moved =
+            wanted ? qh_arena_alloc(arena, wanted * item_bytes) : NULL;
         if (!moved) {
             return NULL;
         }

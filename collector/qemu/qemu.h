@@ -21,8 +21,8 @@ struct qh_qemu;
  * found.
  */
 struct qh_error *qh_qemu_create(struct qh_target *target,
-                                struct qh_debug *debug, struct qh_qemu **ret)
-    QH_MUST_CHECK;
+                                struct qh_debug *debug,
+                                struct qh_qemu **ret) QH_MUST_CHECK;
 void qh_qemu_destroy(struct qh_qemu *qemu); /* NULL is fine */
 void qh_qemu_guard(struct qh_qemu **qemu);
 
@@ -31,7 +31,7 @@ void qh_qemu_guard(struct qh_qemu **qemu);
  * What QEMU's memory gets wrong ends as gaps; errors are those of the stop,
  * and lack of memory.
  */
-struct qh_error *qh_qemu_sample(struct qh_qemu *qemu, struct qh_snapshot **ret)
-    QH_MUST_CHECK;
+struct qh_error *qh_qemu_sample(struct qh_qemu *qemu,
+                                struct qh_snapshot **ret) QH_MUST_CHECK;
 
 #endif

@@ -46,8 +46,8 @@ void qh_snapshot_guard(struct qh_snapshot **snapshot)
 static bool same_gap(const struct qh_gap *gap, const char *what,
                      struct raddr address, const char *reason)
 {
-    return qh_raddr_equal(gap->address, address) &&
-           !strcmp(gap->what, what) && !strcmp(gap->reason, reason);
+    return qh_raddr_equal(gap->address, address) && !strcmp(gap->what, what) &&
+           !strcmp(gap->reason, reason);
 }
 
 struct qh_error *qh_snapshot_gap(struct qh_snapshot *snapshot, const char *what,
@@ -87,9 +87,9 @@ struct qh_error *qh_snapshot_gap_error(struct qh_snapshot *snapshot,
     if (taken->code == QH_ERR_MEMORY) {
         return qh_error_no_memory();
     }
-    return qh_snapshot_gap(
-        snapshot, what, taken->has_address ? taken->address : qh_raddr(0),
-        taken->message, qh_error_advice(taken));
+    return qh_snapshot_gap(snapshot, what,
+                           taken->has_address ? taken->address : qh_raddr(0),
+                           taken->message, qh_error_advice(taken));
 }
 
 const struct qh_thread *qh_snapshot_thread(const struct qh_snapshot *snapshot,
@@ -103,8 +103,8 @@ const struct qh_thread *qh_snapshot_thread(const struct qh_snapshot *snapshot,
     return NULL;
 }
 
-const struct qh_context *
-qh_snapshot_context(const struct qh_snapshot *snapshot, struct raddr address)
+const struct qh_context *qh_snapshot_context(const struct qh_snapshot *snapshot,
+                                             struct raddr address)
 {
     for (size_t i = 0; address.value && i < snapshot->context_count; i++) {
         if (qh_raddr_equal(snapshot->contexts[i].address, address)) {

@@ -51,11 +51,11 @@ struct qh_gap {
     X(QH_CO_CREATED, "created")     /* not entered yet */
 /* How a sleeper's to_wake stands (struct QemuCoSleep). */
 #define QH_ARMED_STATES(X)                                                     \
-    X(QH_ARMED_YES, "armed")         /* to_wake names the sleeper */           \
-    X(QH_ARMED_NO, "erased")         /* to_wake is NULL */                     \
-    X(QH_ARMED_PENDING, "pending")   /* holds a fixed version's sentinel */    \
-    X(QH_ARMED_OTHER, "other")       /* names another coroutine */             \
-    X(QH_ARMED_UNKNOWN, "unknown")   /* could not be read */
+    X(QH_ARMED_YES, "armed")       /* to_wake names the sleeper */             \
+    X(QH_ARMED_NO, "erased")       /* to_wake is NULL */                       \
+    X(QH_ARMED_PENDING, "pending") /* holds a fixed version's sentinel */      \
+    X(QH_ARMED_OTHER, "other")     /* names another coroutine */               \
+    X(QH_ARMED_UNKNOWN, "unknown") /* could not be read */
 #define QH_CLOCKS(X)                                                           \
     X(QH_CLOCK_REALTIME, "realtime")                                           \
     X(QH_CLOCK_VIRTUAL, "virtual")                                             \
@@ -82,8 +82,8 @@ enum qh_thread_state {
 
 struct qh_thread {
     pid_t tid;
-    const char *name;       /* comm */
-    const char *iothread;   /* id of its IOThread object ("io0"), or NULL */
+    const char *name;     /* comm */
+    const char *iothread; /* id of its IOThread object ("io0"), or NULL */
     enum qh_role role;
     enum qh_thread_state state;
     const char *blocked_in; /* system call or kernel function; NULL: none */
@@ -106,38 +106,38 @@ struct qh_bh {
 
 struct qh_context {
     struct raddr address;
-    const char *name;        /* "main", "iohandler", "iothread io0", ... */
-    pid_t tid;               /* the thread whose home it is, 0 for none */
-    pid_t poller;            /* the thread that is in its aio_poll, or 0 */
+    const char *name; /* "main", "iohandler", "iothread io0", ... */
+    pid_t tid;        /* the thread whose home it is, 0 for none */
+    pid_t poller;     /* the thread that is in its aio_poll, or 0 */
     int32_t notify_me;
     bool notified;
-    int event_fd;            /* its notifier, -1 when not known */
-    struct raddr notifier;   /* address of its EventNotifier */
-    int64_t event_count;     /* counter of that eventfd, -1 when not known */
-    struct qh_bh *pending;   /* scheduled bottom halves */
+    int event_fd;          /* its notifier, -1 when not known */
+    struct raddr notifier; /* address of its EventNotifier */
+    int64_t event_count;   /* counter of that eventfd, -1 when not known */
+    struct qh_bh *pending; /* scheduled bottom halves */
     size_t pending_count;
     struct raddr *scheduled; /* scheduled_coroutines */
     size_t scheduled_count;
-    bool graph_known;        /* whether graph_readers says anything */
-    int32_t graph_readers;   /* BdrvGraphRWlock.reader_count, may be < 0 */
+    bool graph_known;      /* whether graph_readers says anything */
+    int32_t graph_readers; /* BdrvGraphRWlock.reader_count, may be < 0 */
     struct raddr graph_address;
 };
 
 struct qh_timer {
     struct raddr address;
-    struct raddr context;    /* 0: main_loop_tlg */
-    struct raddr list;       /* its QEMUTimerList */
+    struct raddr context; /* 0: main_loop_tlg */
+    struct raddr list;    /* its QEMUTimerList */
     enum qh_clock clock;
     bool clock_enabled;
-    int64_t expire_ns;       /* in its clock */
-    size_t position;         /* 0: first of its list */
-    const char *callback;    /* function name, or NULL */
+    int64_t expire_ns;    /* in its clock */
+    size_t position;      /* 0: first of its list */
+    const char *callback; /* function name, or NULL */
     struct raddr opaque;
 };
 
 struct qh_coroutine {
     struct raddr address;
-    const char *entry;       /* function name, or NULL */
+    const char *entry; /* function name, or NULL */
     struct raddr entry_arg;
     enum qh_coroutine_state state;
     struct raddr context;    /* the AioContext it last ran in, or 0 */
@@ -147,7 +147,7 @@ struct qh_coroutine {
     uint64_t locks_held;
     struct raddr stack_start; /* the guard page */
     uint64_t stack_bytes;
-    pid_t tid;               /* running or entered: the thread; else 0 */
+    pid_t tid; /* running or entered: the thread; else 0 */
     struct qh_backtrace stack;
 };
 
@@ -159,53 +159,53 @@ enum qh_sleep_user {
 
 /* struct BDRVQcow2State as the cache cleaner uses it (block/qcow2.c, 10.2). */
 struct qh_cache_cleaner {
-    struct raddr state;            /* the BDRVQcow2State */
-    uint64_t interval_s;           /* cache_clean_interval; 0: told to stop */
+    struct raddr state;  /* the BDRVQcow2State */
+    uint64_t interval_s; /* cache_clean_interval; 0: told to stop */
     struct raddr interval_address;
-    struct raddr timer_co;         /* cache_clean_timer_co */
-    struct raddr exit_queue;       /* address of cache_clean_timer_exit */
-    struct raddr *waiters;         /* coroutines in that queue */
+    struct raddr timer_co;   /* cache_clean_timer_co */
+    struct raddr exit_queue; /* address of cache_clean_timer_exit */
+    struct raddr *waiters;   /* coroutines in that queue */
     size_t waiter_count;
     /* The thread that waits synchronously for one of the waiters (its
      * entry_arg lies in that thread's stack), or 0. */
     pid_t waiter_tid;
-    const char *node;              /* node name, or NULL when not known */
+    const char *node; /* node name, or NULL when not known */
 };
 
 /* A coroutine parked in qemu_co_sleep() (util/qemu-coroutine-sleep.c). */
 struct qh_sleeper {
     struct raddr coroutine;
-    struct raddr wake;         /* address of its QemuCoSleep, 0: unknown */
-    struct raddr to_wake;      /* its value */
+    struct raddr wake;    /* address of its QemuCoSleep, 0: unknown */
+    struct raddr to_wake; /* its value */
     enum qh_armed armed;
-    struct raddr timer;        /* its QEMUTimer, 0: unknown */
-    struct raddr timer_list;   /* the list that it is (was) on */
-    bool timer_linked;         /* on its list; false: fired or deleted */
-    size_t timer_position;     /* timer_linked: place in the list, 0 first */
+    struct raddr timer;      /* its QEMUTimer, 0: unknown */
+    struct raddr timer_list; /* the list that it is (was) on */
+    bool timer_linked;       /* on its list; false: fired or deleted */
+    size_t timer_position;   /* timer_linked: place in the list, 0 first */
     enum qh_clock clock;
-    int64_t expire_ns;         /* in its clock; QH_TIME_UNKNOWN if not armed */
-    int64_t left_ns;           /* from now; < 0: overdue; or UNKNOWN */
-    int64_t asked_ns;          /* how long it meant to sleep, or UNKNOWN */
+    int64_t expire_ns; /* in its clock; QH_TIME_UNKNOWN if not armed */
+    int64_t left_ns;   /* from now; < 0: overdue; or UNKNOWN */
+    int64_t asked_ns;  /* how long it meant to sleep, or UNKNOWN */
     enum qh_sleep_user user;
-    bool has_cleaner;          /* whether `cleaner` could be read */
+    bool has_cleaner; /* whether `cleaner` could be read */
     struct qh_cache_cleaner cleaner;
 };
 
 /* block/graph-lock.c */
 struct qh_graph_lock {
-    bool present;               /* false: a build without it (7.2) */
-    bool readable;              /* false: present, but not to be read */
+    bool present;  /* false: a build without it (7.2) */
+    bool readable; /* false: present, but not to be read */
     int32_t has_writer;
     struct raddr has_writer_address;
-    int32_t readers;            /* reader_count(): all contexts + orphaned */
+    int32_t readers; /* reader_count(): all contexts + orphaned */
     int32_t orphaned;
     struct raddr orphaned_address;
-    struct raddr *queue;        /* coroutines in reader_queue */
+    struct raddr *queue; /* coroutines in reader_queue */
     size_t queue_count;
-    uint32_t num_waiters;       /* global_aio_wait.num_waiters */
+    uint32_t num_waiters; /* global_aio_wait.num_waiters */
     struct raddr num_waiters_address;
-    pid_t writer_tid;           /* thread with bdrv_graph_wrlock() on its
-                                   stack above aio_poll, or 0 */
+    pid_t writer_tid; /* thread with bdrv_graph_wrlock() on its
+                         stack above aio_poll, or 0 */
 };
 
 struct qh_snapshot {
@@ -213,13 +213,13 @@ struct qh_snapshot {
 
     bool is_core;
     pid_t pid;
-    const char *name;    /* comm */
+    const char *name; /* comm */
     const char *exe;
-    const char *core;    /* path, NULL for a live target */
+    const char *core; /* path, NULL for a live target */
     const char *build_id;
     const char *version; /* "10.2.2", or NULL */
 
-    int64_t pause_ns;    /* the stop of this sample; QH_TIME_UNKNOWN: core */
+    int64_t pause_ns;     /* the stop of this sample; QH_TIME_UNKNOWN: core */
     int64_t monotonic_ns; /* CLOCK_MONOTONIC at the sample, or UNKNOWN */
 
     struct qh_thread *threads;
@@ -234,9 +234,9 @@ struct qh_snapshot {
     size_t sleeper_count;
     struct qh_graph_lock graph;
     struct raddr main_context;
-    pid_t bql_owner;          /* 0: nobody, or no BQL in this program */
+    pid_t bql_owner; /* 0: nobody, or no BQL in this program */
 
-    const char *qmp_command;  /* name of the command in progress, or NULL */
+    const char *qmp_command; /* name of the command in progress, or NULL */
     struct raddr qmp_coroutine;
 
     /* How long the blocked waiter (else the main thread) has stood still, and
@@ -271,8 +271,8 @@ struct qh_error *qh_snapshot_gap_error(struct qh_snapshot *snapshot,
 /* Look-ups; NULL when there is none. */
 const struct qh_thread *qh_snapshot_thread(const struct qh_snapshot *snapshot,
                                            pid_t tid);
-const struct qh_context *
-qh_snapshot_context(const struct qh_snapshot *snapshot, struct raddr address);
+const struct qh_context *qh_snapshot_context(const struct qh_snapshot *snapshot,
+                                             struct raddr address);
 const struct qh_coroutine *
 qh_snapshot_coroutine(const struct qh_snapshot *snapshot, struct raddr address);
 /* Whether `function` is on the stack, inlined or not. */

@@ -1,0 +1,363 @@
+/* Every coroutine, found through its stack's mapping.
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * QEMU keeps no list of them. Each stack is a mapping of its own: a guard page
+ * and 1 MiB above it (util/oslib-posix.c, qemu_alloc_stack(); the size is
+ * COROUTINE_STACK_SIZE of include/qemu/coroutine_int.h). Its upper end holds
+ * what makecontext() laid there, and a pointer to the CoroutineUContext whose
+ * `stack` and `stack_size` name that very mapping (util/coroutine-ucontext.c,
+ * coroutine_trampoline() keeps it in its frame). That pair is the proof; the
+ * place differs by compiler, and where none keeps it, the heap is searched
+ * (search.c). The target must stand still, or stacks are missed. */
+#include "qemu/reader.h"
+
+#include <string.h>
+
+enum {
+    GUARD_BYTES = 4096,
+    STACK_BYTES = 1 << 20,
+    WHOLE_BYTES = GUARD_BYTES + STACK_BYTES,
+    TOP_BYTES = 256,         /* the upper end that is looked through */
+    CONTEXT_BELOW_TOP = 0x28 /* where every gcc keeps the pointer */
+};
+
+/* A guard page with room for a stack above it, by the map alone. */
+static bool is_candidate(const struct qh_mapping *guard,
+                         const struct qh_mapping *stack)
+{
+    return !guard->writable && !guard->executable && stack->writable &&
+           !stack->shared && stack->readable && guard->end == stack->start &&
+           guard->end - guard->start >= GUARD_BYTES &&
+           stack->end - stack->start >= STACK_BYTES && !stack->path[0];
+}
+
+static bool names_stack(struct qh_reader *reader, struct raddr ucontext,
+                        uint64_t stack)
+{
+    uint64_t start, bytes;
+    struct qh_error *error =
+        ucontext.value % 8 || !ucontext.value
+            ? qh_error_new(QH_ERR_INCONSISTENT, "no pointer")
+            : qh_read_field(reader, ucontext, QH_F_UC_STACK, &start);
+
+    if (!error) {
+        error = qh_read_field(reader, ucontext, QH_F_UC_STACK_SIZE, &bytes);
+    }
+    bool names = !error && start == stack && bytes == WHOLE_BYTES;
+    qh_error_destroy(error);
+    return names;
+}
+
+static struct raddr hinted(const struct qh_qemu *qemu, uint64_t stack)
+{
+    for (size_t low = 0, high = qemu->hint_count; low < high;) {
+        size_t middle = (low + high) / 2;
+        if (qemu->hints[middle].stack == stack) {
+            return qemu->hints[middle].ucontext;
+        }
+        if (qemu->hints[middle].stack < stack) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return qh_raddr(0);
+}
+
+enum stack_kind { STACK_OTHER, STACK_COROUTINE, STACK_UNRESOLVED };
+
+/* `*ret` is set for STACK_COROUTINE. A stack that makecontext() prepared keeps
+ * a pointer to its own uc_link slot at top - 0x20; a thread's does not. */
+static enum stack_kind find_ucontext(struct qh_reader *reader, uint64_t stack,
+                                     struct raddr *ret)
+{
+    uint64_t top = stack + WHOLE_BYTES;
+    uint64_t words[TOP_BYTES / 8];
+    struct qh_error *error = qh_target_read(
+        reader->target, qh_raddr(top - TOP_BYTES), words, sizeof(words));
+
+    if (error) {
+        qh_error_destroy(error);
+        return STACK_OTHER;
+    }
+    const size_t usual = QH_COUNT(words) - CONTEXT_BELOW_TOP / 8;
+    for (size_t i = 0; i < QH_COUNT(words); i++) {
+        *ret = qh_raddr(words[(usual + QH_COUNT(words) - i) % QH_COUNT(words)]);
+        if (names_stack(reader, *ret, stack)) {
+            return STACK_COROUTINE;
+        }
+    }
+    if (words[QH_COUNT(words) - 4] != top - 0x10) {
+        return STACK_OTHER;
+    }
+    *ret = hinted(reader->qemu, stack);
+    return names_stack(reader, *ret, stack) ? STACK_COROUTINE
+                                            : STACK_UNRESOLVED;
+}
+
+static struct qh_error *read_members(struct qh_reader *reader,
+                                     struct qh_coroutine *coroutine)
+{
+    struct raddr at = coroutine->address, entry, scheduled;
+
+    QH_TRY(qh_read_link(reader, at, QH_F_CO_ENTRY, &entry));
+    QH_TRY(qh_read_link(reader, at, QH_F_CO_ENTRY_ARG, &coroutine->entry_arg));
+    QH_TRY(qh_read_link(reader, at, QH_F_CO_CALLER, &coroutine->caller));
+    QH_TRY(qh_read_link(reader, at, QH_F_CO_CTX, &coroutine->context));
+    QH_TRY(qh_read_link(reader, at, QH_F_CO_SCHEDULED, &scheduled));
+    if (qh_has_field(reader, QH_F_CO_QUEUE_NEXT)) {
+        QH_TRY(qh_read_link(reader, at, QH_F_CO_QUEUE_NEXT,
+                            &coroutine->queue_next));
+    }
+    if (qh_has_field(reader, QH_F_CO_LOCKS_HELD)) {
+        QH_TRY(qh_read_field(reader, at, QH_F_CO_LOCKS_HELD,
+                             &coroutine->locks_held));
+    }
+    coroutine->entry = qh_function_name(reader, entry);
+    coroutine->scheduled = qh_read_string(reader, scheduled);
+    return NULL;
+}
+
+static struct qh_error *add_coroutine(struct qh_reader *reader, uint64_t stack,
+                                      struct raddr ucontext)
+{
+    struct qh_snapshot *snapshot = reader->snapshot;
+    size_t index = snapshot->coroutine_count;
+    struct qh_coroutine *coroutine = qh_list_add(
+        &snapshot->arena, &snapshot->coroutines, &snapshot->coroutine_count,
+        &snapshot->room.coroutines, sizeof(*coroutine));
+
+    QH_TRY(qh_array_reserve(&reader->coroutines, &reader->coroutines_room,
+                            index + 1, sizeof(*reader->coroutines)));
+    if (!coroutine) {
+        return qh_error_no_memory();
+    }
+    struct qh_coroutine_work *work = &reader->coroutines[index];
+    memset(work, 0, sizeof(*work));
+    work->ucontext = ucontext;
+    coroutine->address = qh_field_at(reader, ucontext, QH_F_UC_BASE);
+    coroutine->stack_start = qh_raddr(stack);
+    coroutine->stack_bytes = WHOLE_BYTES;
+    QH_NOTE(reader, "coroutine", read_members(reader, coroutine));
+    if (reader->has_pointer_guard) {
+        QH_NOTE(reader, "registers of a coroutine",
+                qh_read_env(reader, ucontext, &work->regs));
+        work->has_regs = work->regs.known != 0;
+    }
+    return NULL;
+}
+
+static struct qh_error *add_unresolved(struct qh_reader *reader, uint64_t stack)
+{
+    QH_TRY(qh_array_reserve(&reader->unresolved, &reader->unresolved_room,
+                            reader->unresolved_count + 1,
+                            sizeof(*reader->unresolved)));
+    reader->unresolved[reader->unresolved_count++] = stack;
+    return NULL;
+}
+
+/* Calls `use` with the start of each candidate stack, in order of address. */
+static struct qh_error *
+each_candidate(struct qh_reader *reader,
+               struct qh_error *(*use)(struct qh_reader *, uint64_t, void *),
+               void *opaque)
+{
+    size_t count;
+    const struct qh_mapping *maps = qh_target_mappings(reader->target, &count);
+
+    for (size_t i = 0; i + 1 < count; i++) {
+        if (is_candidate(&maps[i], &maps[i + 1])) {
+            QH_TRY(use(reader, maps[i].end - GUARD_BYTES, opaque));
+        }
+    }
+    return NULL;
+}
+
+static struct qh_error *add_top(struct qh_reader *reader, uint64_t stack,
+                                void *opaque)
+{
+    uint64_t top = stack + WHOLE_BYTES;
+
+    return qh_ranges_add(opaque, top - TOP_BYTES, top);
+}
+
+static struct qh_error *resolve(struct qh_reader *reader, uint64_t stack,
+                                void *opaque)
+{
+    struct raddr ucontext;
+
+    switch (find_ucontext(reader, stack, &ucontext)) {
+    case STACK_COROUTINE:
+        return add_coroutine(reader, stack, ucontext);
+    case STACK_UNRESOLVED:
+        return add_unresolved(reader, stack);
+    case STACK_OTHER:
+        break;
+    }
+    return NULL;
+}
+
+/* qsort_r() orders the index by the coroutines' addresses. */
+static int by_address(const void *a, const void *b, void *opaque)
+{
+    const struct qh_coroutine *coroutines = opaque;
+    uint64_t left = coroutines[*(const size_t *)a].address.value;
+    uint64_t right = coroutines[*(const size_t *)b].address.value;
+
+    return left < right ? -1 : left > right;
+}
+
+static struct qh_error *index_coroutines(struct qh_reader *reader)
+{
+    struct qh_snapshot *snapshot = reader->snapshot;
+    size_t room = 0;
+
+    QH_TRY(qh_array_reserve(&reader->by_address, &room,
+                            snapshot->coroutine_count + 1,
+                            sizeof(*reader->by_address)));
+    for (size_t i = 0; i < snapshot->coroutine_count; i++) {
+        reader->by_address[i] = i;
+    }
+    qsort_r(reader->by_address, snapshot->coroutine_count,
+            sizeof(*reader->by_address), by_address, snapshot->coroutines);
+    return NULL;
+}
+
+size_t qh_coroutine_index(const struct qh_reader *reader, struct raddr address)
+{
+    const struct qh_snapshot *snapshot = reader->snapshot;
+    size_t low = 0, high = address.value ? snapshot->coroutine_count : 0;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        size_t index = reader->by_address[middle];
+        uint64_t at = snapshot->coroutines[index].address.value;
+        if (at == address.value) {
+            return index;
+        }
+        if (at < address.value) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return SIZE_MAX;
+}
+
+/* The stacks are in order of address. */
+size_t qh_coroutine_by_stack(const struct qh_reader *reader,
+                             struct raddr address)
+{
+    const struct qh_snapshot *snapshot = reader->snapshot;
+    size_t low = 0, high = snapshot->coroutine_count;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        const struct qh_coroutine *at = &snapshot->coroutines[middle];
+        if (address.value < at->stack_start.value) {
+            high = middle;
+        } else if (address.value - at->stack_start.value >= at->stack_bytes) {
+            low = middle + 1;
+        } else {
+            return middle;
+        }
+    }
+    return SIZE_MAX;
+}
+
+static struct qh_coroutine *mutable_at(struct qh_reader *reader,
+                                       struct raddr address)
+{
+    size_t index = qh_coroutine_index(reader, address);
+
+    return index == SIZE_MAX ? NULL : &reader->snapshot->coroutines[index];
+}
+
+/* The coroutine that a thread is inside of, and those that entered it. */
+static struct qh_error *mark_entered(struct qh_reader *reader,
+                                     const struct qh_thread *thread)
+{
+    struct qh_coroutine *at = mutable_at(reader, thread->coroutine);
+    struct qh_loop_guard guard = { 0 };
+
+    for (bool first = true; at; first = false) {
+        QH_TRY(qh_loop_check(&guard, at->address));
+        at->state = first ? QH_CO_RUNNING : QH_CO_ENTERED;
+        at->tid = thread->tid;
+        at = mutable_at(reader, at->caller);
+    }
+    return NULL;
+}
+
+static struct qh_error *mark_pooled(struct qh_reader *reader,
+                                    struct raddr first)
+{
+    struct qh_loop_guard guard = { 0 };
+
+    for (struct raddr at = first; at.value;) {
+        struct qh_coroutine *coroutine = mutable_at(reader, at);
+        QH_TRY(qh_loop_check(&guard, at));
+        if (coroutine) {
+            coroutine->state = QH_CO_POOLED;
+        }
+        QH_TRY(qh_read_link(reader, at, QH_F_CO_POOL_NEXT, &at));
+    }
+    return NULL;
+}
+
+/* A pool is a list of batches since 10.0, of coroutines before. */
+static struct qh_error *mark_pool(struct qh_reader *reader, struct raddr first)
+{
+    struct qh_loop_guard guard = { 0 };
+
+    if (!qh_has_field(reader, QH_F_CO_POOL_NEXT)) {
+        return NULL;
+    }
+    if (!qh_has_field(reader, QH_F_BATCH_LIST)) {
+        return mark_pooled(reader, first);
+    }
+    for (struct raddr batch = first; batch.value;) {
+        struct raddr list;
+        QH_TRY(qh_loop_check(&guard, batch));
+        QH_TRY(qh_read_link(reader, batch, QH_F_BATCH_LIST, &list));
+        QH_TRY(mark_pooled(reader, list));
+        QH_TRY(qh_read_link(reader, batch, QH_F_BATCH_NEXT, &batch));
+    }
+    return NULL;
+}
+
+static struct qh_error *mark_states(struct qh_reader *reader)
+{
+    struct qh_snapshot *snapshot = reader->snapshot;
+    struct raddr pool = qh_symbol(reader, QH_S_GLOBAL_POOL);
+    struct raddr first = { 0 };
+
+    if (!pool.value) {
+        pool = qh_symbol(reader, QH_S_RELEASE_POOL);
+    }
+    if (pool.value) {
+        QH_NOTE(reader, "pool of coroutines",
+                qh_read_pointer(reader, pool, &first));
+        QH_NOTE(reader, "pool of coroutines", mark_pool(reader, first));
+    }
+    for (size_t i = 0; i < snapshot->thread_count; i++) {
+        QH_NOTE(reader, "pool of coroutines of a thread",
+                mark_pool(reader, reader->threads[i].local_pool));
+    }
+    for (size_t i = 0; i < snapshot->thread_count; i++) {
+        QH_NOTE(reader, "coroutines that entered each other",
+                mark_entered(reader, &snapshot->threads[i]));
+    }
+    return NULL;
+}
+
+struct qh_error *qh_read_coroutines(struct qh_reader *reader)
+{
+    QH_CLEANUP(qh_ranges_guard) struct qh_ranges tops = { 0 };
+
+    QH_TRY(each_candidate(reader, add_top, &tops));
+    QH_TRY(qh_target_prefetch(reader->target, tops.items, tops.count));
+    QH_TRY(each_candidate(reader, resolve, NULL));
+    QH_TRY(index_coroutines(reader));
+    return mark_states(reader);
+}

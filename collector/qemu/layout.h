@@ -1,0 +1,170 @@
+/* Every member and symbol of QEMU that the readers use, found by name.
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The only place that names QEMU's types. A member that a build lacks is
+ * absent, which its readers must ask about unless it is REQUIRED: without
+ * those nothing can be said, and loading fails.
+ */
+#ifndef QH_QEMU_LAYOUT_H
+#define QH_QEMU_LAYOUT_H
+
+#include "dwarf/dwarf.h"
+
+/* Functions whose compilation units hold the types: qh_debug_field() looks
+ * there first. */
+#define ANCHOR_COROUTINE "qemu_coroutine_new" /* coroutine-ucontext.c */
+#define ANCHOR_POOL "qemu_coroutine_create"   /* qemu-coroutine.c */
+#define ANCHOR_ASYNC "qemu_bh_schedule"       /* async.c */
+#define ANCHOR_TIMER "timerlist_run_timers"   /* qemu-timer.c */
+#define ANCHOR_SLEEP "qemu_co_sleep"          /* qemu-coroutine-sleep.c */
+#define ANCHOR_GRAPH "bdrv_graph_wrlock"      /* graph-lock.c */
+#define ANCHOR_WAIT "aio_wait_kick"           /* aio-wait.c */
+#define ANCHOR_QCOW2 "cache_clean_timer"      /* qcow2.c */
+#define ANCHOR_BLOCK "bdrv_co_drain"          /* any block layer file */
+#define ANCHOR_QMP "qmp_dispatch"             /* qmp-dispatch.c */
+#define ANCHOR_MUTEX "qemu_mutex_lock_impl"   /* qemu-thread-posix.c */
+#define ANCHOR_RAM "qemu_ram_block_from_host" /* physmem.c */
+
+enum qh_presence { QH_OPTIONAL, QH_REQUIRED };
+
+/* X(id, struct, member path, anchor, presence) */
+#define QH_QEMU_FIELDS(X)                                                      \
+    X(CO_ENTRY, "Coroutine", "entry", ANCHOR_COROUTINE, QH_REQUIRED)           \
+    X(CO_ENTRY_ARG, "Coroutine", "entry_arg", ANCHOR_COROUTINE, QH_REQUIRED)   \
+    X(CO_CALLER, "Coroutine", "caller", ANCHOR_COROUTINE, QH_REQUIRED)         \
+    X(CO_POOL_NEXT, "Coroutine", "pool_next.sle_next", ANCHOR_COROUTINE,       \
+      QH_OPTIONAL)                                                             \
+    X(CO_LOCKS_HELD, "Coroutine", "locks_held", ANCHOR_COROUTINE, QH_OPTIONAL) \
+    X(CO_CTX, "Coroutine", "ctx", ANCHOR_COROUTINE, QH_REQUIRED)               \
+    X(CO_SCHEDULED, "Coroutine", "scheduled", ANCHOR_COROUTINE, QH_REQUIRED)   \
+    X(CO_QUEUE_NEXT, "Coroutine", "co_queue_next.sqe_next", ANCHOR_COROUTINE,  \
+      QH_OPTIONAL)                                                             \
+    X(CO_SCHEDULED_NEXT, "Coroutine", "co_scheduled_next.sle_next",            \
+      ANCHOR_COROUTINE, QH_REQUIRED)                                           \
+    X(UC_STACK, "CoroutineUContext", "stack", ANCHOR_COROUTINE, QH_REQUIRED)   \
+    X(UC_STACK_SIZE, "CoroutineUContext", "stack_size", ANCHOR_COROUTINE,      \
+      QH_REQUIRED)                                                             \
+    X(UC_BASE, "CoroutineUContext", "base", ANCHOR_COROUTINE, QH_REQUIRED)     \
+    X(UC_ENV, "CoroutineUContext", "env", ANCHOR_COROUTINE, QH_REQUIRED)       \
+    X(BATCH_NEXT, "CoroutinePoolBatch", "next.sle_next", ANCHOR_POOL,          \
+      QH_OPTIONAL)                                                             \
+    X(BATCH_LIST, "CoroutinePoolBatch", "list.slh_first", ANCHOR_POOL,         \
+      QH_OPTIONAL)                                                             \
+    X(CTX_SOURCE_FUNCS, "AioContext", "source.source_funcs", ANCHOR_ASYNC,     \
+      QH_REQUIRED)                                                             \
+    X(CTX_NAME, "AioContext", "source.name", ANCHOR_ASYNC, QH_OPTIONAL)        \
+    X(CTX_GRAPH, "AioContext", "bdrv_graph", ANCHOR_ASYNC, QH_OPTIONAL)        \
+    X(CTX_NOTIFY_ME, "AioContext", "notify_me", ANCHOR_ASYNC, QH_REQUIRED)     \
+    X(CTX_NOTIFIED, "AioContext", "notified", ANCHOR_ASYNC, QH_REQUIRED)       \
+    X(CTX_NOTIFIER, "AioContext", "notifier", ANCHOR_ASYNC, QH_REQUIRED)       \
+    X(CTX_NOTIFIER_FD, "AioContext", "notifier.rfd", ANCHOR_ASYNC,             \
+      QH_REQUIRED)                                                             \
+    X(CTX_BH_LIST, "AioContext", "bh_list.slh_first", ANCHOR_ASYNC,            \
+      QH_REQUIRED)                                                             \
+    X(CTX_BH_SLICES, "AioContext", "bh_slice_list.sqh_first", ANCHOR_ASYNC,    \
+      QH_OPTIONAL)                                                             \
+    X(CTX_SCHEDULED, "AioContext", "scheduled_coroutines.slh_first",           \
+      ANCHOR_ASYNC, QH_REQUIRED)                                               \
+    X(CTX_TIMER_LISTS, "AioContext", "tlg.tl", ANCHOR_ASYNC, QH_REQUIRED)      \
+    X(SLICE_BHS, "BHListSlice", "bh_list.slh_first", ANCHOR_ASYNC,             \
+      QH_OPTIONAL)                                                             \
+    X(SLICE_NEXT, "BHListSlice", "next.sqe_next", ANCHOR_ASYNC, QH_OPTIONAL)   \
+    X(BH_NAME, "QEMUBH", "name", ANCHOR_ASYNC, QH_OPTIONAL)                    \
+    X(BH_CB, "QEMUBH", "cb", ANCHOR_ASYNC, QH_REQUIRED)                        \
+    X(BH_NEXT, "QEMUBH", "next.sle_next", ANCHOR_ASYNC, QH_REQUIRED)           \
+    X(BH_FLAGS, "QEMUBH", "flags", ANCHOR_ASYNC, QH_REQUIRED)                  \
+    X(CLOCK_LISTS, "QEMUClock", "timerlists.lh_first", ANCHOR_TIMER,           \
+      QH_REQUIRED)                                                             \
+    X(CLOCK_TYPE, "QEMUClock", "type", ANCHOR_TIMER, QH_REQUIRED)              \
+    X(CLOCK_ENABLED, "QEMUClock", "enabled", ANCHOR_TIMER, QH_REQUIRED)        \
+    X(TL_CLOCK, "QEMUTimerList", "clock", ANCHOR_TIMER, QH_REQUIRED)           \
+    X(TL_ACTIVE, "QEMUTimerList", "active_timers", ANCHOR_TIMER, QH_REQUIRED)  \
+    X(TL_NEXT, "QEMUTimerList", "list.le_next", ANCHOR_TIMER, QH_REQUIRED)     \
+    X(TL_NOTIFY_CB, "QEMUTimerList", "notify_cb", ANCHOR_TIMER, QH_REQUIRED)   \
+    X(TL_NOTIFY_OPAQUE, "QEMUTimerList", "notify_opaque", ANCHOR_TIMER,        \
+      QH_REQUIRED)                                                             \
+    X(TIMER_EXPIRE, "QEMUTimer", "expire_time", ANCHOR_TIMER, QH_REQUIRED)     \
+    X(TIMER_LIST, "QEMUTimer", "timer_list", ANCHOR_TIMER, QH_REQUIRED)        \
+    X(TIMER_CB, "QEMUTimer", "cb", ANCHOR_TIMER, QH_REQUIRED)                  \
+    X(TIMER_OPAQUE, "QEMUTimer", "opaque", ANCHOR_TIMER, QH_REQUIRED)          \
+    X(TIMER_NEXT, "QEMUTimer", "next", ANCHOR_TIMER, QH_REQUIRED)              \
+    X(SLEEP_TO_WAKE, "QemuCoSleep", "to_wake", ANCHOR_SLEEP, QH_REQUIRED)      \
+    X(GRAPH_READERS, "BdrvGraphRWlock", "reader_count", ANCHOR_GRAPH,          \
+      QH_OPTIONAL)                                                             \
+    X(GRAPH_NEXT, "BdrvGraphRWlock", "next_aio.tqe_next", ANCHOR_GRAPH,        \
+      QH_OPTIONAL)                                                             \
+    X(QUEUE_FIRST, "CoQueue", "entries.sqh_first", ANCHOR_GRAPH, QH_OPTIONAL)  \
+    X(WAIT_WAITERS, "AioWait", "num_waiters", ANCHOR_WAIT, QH_OPTIONAL)        \
+    X(QCOW2_INTERVAL, "BDRVQcow2State", "cache_clean_interval", ANCHOR_QCOW2,  \
+      QH_OPTIONAL)                                                             \
+    X(QCOW2_TIMER_CO, "BDRVQcow2State", "cache_clean_timer_co", ANCHOR_QCOW2,  \
+      QH_OPTIONAL)                                                             \
+    X(QCOW2_WAKE, "BDRVQcow2State", "cache_clean_timer_wake", ANCHOR_QCOW2,    \
+      QH_OPTIONAL)                                                             \
+    X(QCOW2_EXIT, "BDRVQcow2State", "cache_clean_timer_exit", ANCHOR_QCOW2,    \
+      QH_OPTIONAL)                                                             \
+    X(BDS_NODE_NAME, "BlockDriverState", "node_name", ANCHOR_QCOW2,            \
+      QH_OPTIONAL)                                                             \
+    X(BDS_OPAQUE, "BlockDriverState", "opaque", ANCHOR_QCOW2, QH_OPTIONAL)     \
+    X(BDS_NEXT, "BlockDriverState", "bs_list.tqe_next", ANCHOR_QCOW2,          \
+      QH_OPTIONAL)                                                             \
+    X(QMP_BH_CMD, "QmpDispatchBH", "cmd", ANCHOR_QMP, QH_OPTIONAL)             \
+    X(QMP_CMD_NAME, "QmpCommand", "name", ANCHOR_QMP, QH_OPTIONAL)             \
+    X(MUTEX_OWNER, "QemuMutex", "lock.__data.__owner", ANCHOR_MUTEX,           \
+      QH_OPTIONAL)                                                             \
+    X(RAM_FIRST, "RAMList", "blocks.lh_first", ANCHOR_RAM, QH_OPTIONAL)        \
+    X(RAM_NEXT, "RAMBlock", "next.le_next", ANCHOR_RAM, QH_OPTIONAL)           \
+    X(RAM_HOST, "RAMBlock", "host", ANCHOR_RAM, QH_OPTIONAL)                   \
+    X(RAM_BYTES, "RAMBlock", "max_length", ANCHOR_RAM, QH_OPTIONAL)
+
+/* X(id, name, presence) */
+#define QH_QEMU_SYMBOLS(X)                                                     \
+    X(QEMU_AIO_CONTEXT, "qemu_aio_context", QH_REQUIRED)                       \
+    X(IOHANDLER_CTX, "iohandler_ctx", QH_OPTIONAL)                             \
+    X(QEMU_CLOCKS, "qemu_clocks", QH_REQUIRED)                                 \
+    X(MAIN_LOOP_TLG, "main_loop_tlg", QH_OPTIONAL)                             \
+    X(AIO_SOURCE_FUNCS, "aio_source_funcs", QH_REQUIRED)                       \
+    X(AIO_TIMERLIST_NOTIFY, "aio_timerlist_notify", QH_OPTIONAL)               \
+    X(CO_SLEEP_CB, "co_sleep_cb", QH_OPTIONAL)                                 \
+    X(GLOBAL_POOL, "global_pool", QH_OPTIONAL)                                 \
+    /* before the batches of 10.0 (commit 86a637e48104) */                     \
+    X(RELEASE_POOL, "release_pool", QH_OPTIONAL)                               \
+    X(HAS_WRITER, "has_writer", QH_OPTIONAL)                                   \
+    X(ORPHANED_READERS, "orphaned_reader_count", QH_OPTIONAL)                  \
+    X(GRAPH_LIST, "aio_context_list", QH_OPTIONAL)                             \
+    X(READER_QUEUE, "reader_queue", QH_OPTIONAL)                               \
+    X(GLOBAL_AIO_WAIT, "global_aio_wait", QH_OPTIONAL)                         \
+    X(BQL, "bql", QH_OPTIONAL)                                                 \
+    /* named so before 9.0 (commit 195801d700c0) */                            \
+    X(GLOBAL_MUTEX, "qemu_global_mutex", QH_OPTIONAL)                          \
+    X(ALL_NODES, "all_bdrv_states", QH_OPTIONAL)                               \
+    X(RAM_LIST, "ram_list", QH_OPTIONAL)
+
+#define QH_FIELD_ENUMERATOR(id, type, path, anchor, presence) QH_F_##id,
+#define QH_SYMBOL_ENUMERATOR(id, name, presence) QH_S_##id,
+enum qh_field_id { QH_QEMU_FIELDS(QH_FIELD_ENUMERATOR) QH_FIELD_COUNT };
+enum qh_symbol_id { QH_QEMU_SYMBOLS(QH_SYMBOL_ENUMERATOR) QH_SYMBOL_COUNT };
+#undef QH_FIELD_ENUMERATOR
+#undef QH_SYMBOL_ENUMERATOR
+
+struct qh_layout {
+    struct {
+        bool present;
+        struct qh_field at;
+    } fields[QH_FIELD_COUNT];
+    struct raddr symbols[QH_SYMBOL_COUNT]; /* 0: absent */
+    uint64_t clock_bytes;                  /* sizeof(QEMUClock) */
+};
+
+/*
+ * Fills `*ret` from the debug information. Errors: NOT_QEMU when the program
+ * has no main AioContext and no coroutines, NO_DEBUGINFO when it has but a
+ * REQUIRED name is missing (the message names it).
+ */
+struct qh_error *qh_layout_load(struct qh_debug *debug,
+                                struct qh_layout *ret) QH_MUST_CHECK;
+
+/* "AioContext.notify_me", for messages. */
+const char *qh_layout_field_name(enum qh_field_id id);
+
+#endif

@@ -1,0 +1,167 @@
+/* One sample, start to end: stop, read, resume, walk, judge.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "qemu/reader.h"
+
+#include <string.h>
+#include <time.h>
+
+struct qh_error *qh_qemu_create(struct qh_target *target,
+                                struct qh_debug *debug, struct qh_qemu **ret)
+{
+    QH_CLEANUP(qh_qemu_guard) struct qh_qemu *qemu = calloc(1, sizeof(*qemu));
+
+    if (!qemu) {
+        return qh_error_no_memory();
+    }
+    qemu->target = target;
+    qemu->debug = debug;
+    QH_TRY(qh_layout_load(debug, &qemu->layout));
+    *ret = qemu;
+    qemu = NULL;
+    return NULL;
+}
+
+void qh_qemu_destroy(struct qh_qemu *qemu)
+{
+    if (qemu) {
+        free(qemu->hints);
+        free(qemu);
+    }
+}
+
+void qh_qemu_guard(struct qh_qemu **qemu)
+{
+    qh_qemu_destroy(*qemu);
+}
+
+static void reader_guard(struct qh_reader *reader)
+{
+    qh_snapshot_destroy(reader->snapshot);
+    free(reader->threads);
+    free(reader->coroutines);
+    free(reader->by_address);
+    free(reader->unresolved);
+}
+
+static struct qh_error *copy_string(struct qh_arena *arena, const char *text,
+                                    const char **ret)
+{
+    *ret = qh_arena_strdup(arena, text);
+    return text && !*ret ? qh_error_no_memory() : NULL;
+}
+
+static struct qh_error *describe_process(struct qh_reader *reader)
+{
+    struct qh_snapshot *snapshot = reader->snapshot;
+    struct qh_arena *arena = &snapshot->arena;
+    const struct qh_process *process = qh_target_process(reader->target);
+
+    snapshot->is_core = process->kind == QH_TARGET_CORE;
+    snapshot->pid = process->pid;
+    QH_TRY(copy_string(arena, process->name, &snapshot->name));
+    QH_TRY(copy_string(arena, process->exe, &snapshot->exe));
+    QH_TRY(copy_string(arena, process->core, &snapshot->core));
+    QH_TRY(copy_string(arena, qh_debug_build_id(reader->qemu->debug),
+                       &snapshot->build_id));
+    snapshot->version = qh_debug_qemu_version(reader->qemu->debug, arena);
+    if (process->damage) {
+        return qh_snapshot_gap(snapshot, "core file", qh_raddr(0),
+                               process->damage,
+                               "take a whole core; check disk space and the "
+                               "core size limit");
+    }
+    return NULL;
+}
+
+/* A core stores no clock; then no time left can be told, and nothing else is
+ * lost, so it is no gap. */
+static void read_clock(struct qh_reader *reader)
+{
+    struct qh_error *error = qh_target_clock(reader->target, CLOCK_MONOTONIC,
+                                             &reader->snapshot->monotonic_ns);
+
+    qh_error_destroy(error);
+}
+
+static struct qh_error *read_stopped(struct qh_reader *reader)
+{
+    QH_TRY(qh_target_stop(reader->target));
+    QH_CLEANUP(qh_target_resume_guard)
+    struct qh_target *stopped __attribute__((unused)) = reader->target;
+
+    QH_TRY(qh_read_threads(reader));
+    QH_TRY(qh_read_contexts(reader));
+    QH_TRY(qh_read_coroutines(reader));
+    QH_TRY(qh_read_sleepers(reader));
+    QH_TRY(qh_read_locks(reader));
+    return qh_copy_stacks(reader);
+}
+
+static struct qh_error *judge_copies(struct qh_reader *reader)
+{
+    QH_TRY(qh_walk_stacks(reader));
+    QH_TRY(qh_judge_threads(reader));
+    QH_TRY(qh_finish_sleepers(reader));
+    QH_TRY(qh_finish_locks(reader));
+    QH_TRY(qh_find_qmp_command(reader));
+    return qh_measure_blocked(reader);
+}
+
+static struct qh_error *note_unresolved(struct qh_reader *reader)
+{
+    for (size_t i = 0; i < reader->unresolved_count; i++) {
+        QH_TRY(qh_snapshot_gap(reader->snapshot, "coroutine",
+                               qh_raddr(reader->unresolved[i]),
+                               "no CoroutineUContext names this stack",
+                               "take a core and diagnose that"));
+    }
+    return NULL;
+}
+
+/* `*ret_again`: stacks could not be resolved, hints were gathered for the next
+ * try. */
+static struct qh_error *sample_once(struct qh_qemu *qemu, bool last,
+                                    struct qh_snapshot **ret, bool *ret_again)
+{
+    QH_CLEANUP(reader_guard)
+    struct qh_reader reader = {
+        .qemu = qemu,
+        .target = qemu->target,
+        .layout = &qemu->layout,
+    };
+
+    QH_TRY(qh_snapshot_create(&reader.snapshot));
+    QH_TRY(describe_process(&reader));
+    QH_TRY(read_stopped(&reader));
+    read_clock(&reader);
+    if (!reader.snapshot->is_core) {
+        reader.snapshot->pause_ns = qh_target_pause_ns(qemu->target);
+    }
+    *ret_again = !last && reader.unresolved_count > 0;
+    if (*ret_again) {
+        QH_TRY(qh_search_contexts(&reader));
+    } else {
+        QH_TRY(note_unresolved(&reader));
+        QH_TRY(judge_copies(&reader));
+    }
+    *ret = reader.snapshot;
+    reader.snapshot = NULL;
+    return NULL;
+}
+
+struct qh_error *qh_qemu_sample(struct qh_qemu *qemu, struct qh_snapshot **ret)
+{
+    bool again = false;
+
+    QH_TRY(sample_once(qemu, false, ret, &again));
+    if (again) {
+        int64_t pause_ns = (*ret)->pause_ns;
+        qh_snapshot_destroy(*ret);
+        *ret = NULL;
+        QH_TRY(sample_once(qemu, true, ret, &again));
+        if (pause_ns > (*ret)->pause_ns) {
+            (*ret)->pause_ns = pause_ns;
+        }
+    }
+    return NULL;
+}
