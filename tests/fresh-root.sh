@@ -2,11 +2,12 @@
 # Tries the README's commands as a new user would: on a fresh Debian.
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# usage: sh tests/fresh-root.sh [--lab] [FOLDER]
+# usage: sh tests/fresh-root.sh [--lab] [--user] [FOLDER]
 #
 # Makes a minimal Debian root with debootstrap (kept as FOLDER/root.tar, so
 # that the next call is quick), unpacks what HEAD holds into it and runs
-# tests/demo.sh and tests/run.sh there; with --lab, `tests/run.sh --lab`.
+# tests/demo.sh and tests/run.sh there; with --lab, `tests/run.sh --lab`; with
+# --user, as a user who has sudo, and with apt's index not fetched yet.
 # Debian's mirror is the one that this machine's apt uses.  Must be root.
 #
 # Everything happens in a mount and a pid namespace of its own: however this
@@ -21,10 +22,12 @@ usage() {
 }
 
 test_arguments=
+become=
 folder=
 for arg in "$@"; do
     case $arg in
         --lab) test_arguments=--lab ;;
+        --user) become="setpriv --reuid 1000 --regid 1000 --init-groups" ;;
         -*) usage ;;
         *) [ -z "$folder" ] || usage; folder=$arg ;;
     esac
@@ -98,6 +101,16 @@ in_root() {
     ' sh "$root" "$@" </dev/null
 }
 
+add_user() {
+    say "adding a user with sudo"
+    in_root apt-get -q -y install --no-install-recommends sudo >/dev/null
+    in_root sh -c '
+        useradd --create-home --uid 1000 tester
+        echo "tester ALL=(ALL) NOPASSWD: ALL" >/etc/sudoers.d/tester
+        chown -R tester: /qhang
+        rm -rf /var/lib/apt/lists'
+}
+
 packages() {
     chroot "$root" dpkg-query -W | wc -l
 }
@@ -107,7 +120,8 @@ timed() {
     say "$*"
     began=$(date +%s)
     had=$(packages)
-    in_root "$@" || {
+    # shellcheck disable=SC2086
+    in_root $become "$@" || {
         echo "fresh-root: this failed on a fresh $suite: $*" >&2
         exit 1
     }
@@ -123,6 +137,7 @@ else
     make_tar
 fi
 furnish
+[ -z "$become" ] || add_user
 timed sh tests/demo.sh
 # shellcheck disable=SC2086
 timed sh tests/run.sh $test_arguments
