@@ -1,0 +1,99 @@
+/* Scenarios: states that a victim brings itself into.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef VICTIMS_SCENARIO_H
+#define VICTIMS_SCENARIO_H
+
+/*
+ * A scenario is a script that runs in a thread of its own, beside the main
+ * thread with its loop and two iothreads with theirs.  It sends commands to
+ * the miniature monitor, holds threads at windows and lets them go, until the
+ * state that it is named after is there, and then returns.  Only then is
+ * "ready" printed.  One file for each group of scenarios; all of them are in
+ * the table in scenario.c.
+ */
+#include <stdbool.h>
+
+#include "block.h"
+#include "qmp.h"
+#include "runtime/iothread.h"
+
+/* All that a script acts upon.  Filled in before it starts. */
+struct world {
+    /* Runs the node; runs what --coroutines parks. */
+    struct IOThread *io0;
+    struct IOThread *io1;
+    int main_tid;
+    /* Seconds; the scenario's own default unless given. */
+    unsigned long interval;
+    /* The arguments of the commands that the script sends. */
+    struct qmp_node add;
+    struct qmp_node del;
+};
+
+enum scenario_end {
+    /* The main loop is free, now or once release() was called: the program
+     * can end in order. */
+    END_IN_ORDER,
+    /* The main thread is stuck, and stays so: the program just exits. */
+    END_STUCK
+};
+
+struct scenario {
+    const char *name;
+    /* One line, for --list-long and the reader. */
+    const char *about;
+    /* Coroutines in use when ready, without --coroutines; -1 if it varies. */
+    int coroutines;
+    /* Linked with the fixed primitives instead of the faulty ones. */
+    bool fixed;
+    enum scenario_end end;
+    unsigned long interval;
+    /* In the main thread, before there are others; may be NULL. */
+    void (*prepare)(void);
+    void (*run)(struct world *world);
+    /* Lets go what is held, and waits for the main loop; may be NULL. */
+    void (*release)(struct world *world);
+};
+
+/* By name; NULL if there is none. */
+const struct scenario *scenario_find(const char *name);
+
+/* The i-th of the table; NULL behind the last. */
+const struct scenario *scenario_at(int i);
+
+/* --- what scripts have in common (steps.c) --- */
+
+/* Opens the node "q0" in io0 and waits until that is done. */
+void step_open_node(struct world *world, unsigned long interval);
+
+/* Sends blockdev-del for it and does not wait. */
+void step_close_node(struct world *world);
+
+/* Returns when the main thread sleeps in a wait loop's poll, nothing queued. */
+void step_main_waits(struct world *world);
+
+/* Returns when that iothread sleeps in its poll, nothing queued. */
+void step_iothread_rests(struct IOThread *iothread);
+
+/* Returns when the main thread is in its main loop's poll, nothing queued. */
+void step_main_rests(struct world *world);
+
+/* The qcow2 state of the node; valid while the main thread rests or is stuck
+ * in closing it. */
+struct BDRVQcow2State *step_qcow2(struct world *world);
+
+/* Ends the program with status 1 unless `holds`: the state was not reached. */
+void step_check(bool holds, const char *what);
+
+/* --- the scripts --- */
+void run_idle(struct world *world);
+void run_timer_waiting(struct world *world);
+void run_wake_lost(struct world *world);
+void run_erased(struct world *world);
+void run_erased_fired(struct world *world);
+void run_wake_lost_twin(struct world *world);
+void run_erased_twin(struct world *world);
+void run_graph_unkicked(struct world *world);
+void run_graph_unkicked_twin(struct world *world);
+
+#endif

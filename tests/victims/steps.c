@@ -1,0 +1,87 @@
+/* Steps that the scenarios' scripts have in common.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "atomics.h"
+#include "runtime/aio_wait.h"
+#include "runtime/main_loop.h"
+#include "scenario.h"
+#include "watch.h"
+
+static const char node_name[] = "q0";
+
+void step_check(bool holds, const char *what)
+{
+    if (!holds) {
+        watch_fail("the state was not reached: %s", what);
+    }
+}
+
+void step_open_node(struct world *world, unsigned long interval)
+{
+    world->add = (struct qmp_node){ node_name, world->io0->ctx, interval };
+    qmp_send(&qmp_blockdev_add_command, &world->add);
+    qmp_wait_returned();
+}
+
+void step_close_node(struct world *world)
+{
+    world->del = (struct qmp_node){ .node_name = node_name };
+    qmp_send(&qmp_blockdev_del_command, &world->del);
+}
+
+struct BDRVQcow2State *step_qcow2(struct world *world)
+{
+    struct BlockDriverState *bs = world->add.bs;
+
+    return bs->opaque;
+}
+
+/*
+ * Nothing queued, the thread asleep in its poll, and still nothing queued:
+ * with no other thread acting, that is a state that stays.
+ */
+static bool rests(struct AioContext *ctx, int tid)
+{
+    return watch_nothing_queued(ctx) && watch_in_ppoll(tid) &&
+           watch_nothing_queued(ctx);
+}
+
+static bool main_waits(void *opaque)
+{
+    struct world *world = opaque;
+
+    return cfix_load(&global_aio_wait.num_waiters) > 0 &&
+           rests(qemu_get_aio_context(), world->main_tid) &&
+           cfix_load(&global_aio_wait.num_waiters) > 0;
+}
+
+void step_main_waits(struct world *world)
+{
+    watch_until("the main thread waits in a nested poll", main_waits, world);
+}
+
+static bool main_rests(void *opaque)
+{
+    struct world *world = opaque;
+
+    return cfix_load(&global_aio_wait.num_waiters) == 0 &&
+           watch_nothing_queued(iohandler_get_aio_context()) &&
+           rests(qemu_get_aio_context(), world->main_tid) &&
+           watch_nothing_queued(iohandler_get_aio_context());
+}
+
+void step_main_rests(struct world *world)
+{
+    watch_until("the main thread rests in its loop", main_rests, world);
+}
+
+static bool iothread_rests(void *opaque)
+{
+    struct IOThread *iothread = opaque;
+
+    return rests(iothread->ctx, iothread->thread_id);
+}
+
+void step_iothread_rests(struct IOThread *iothread)
+{
+    watch_until("an iothread rests in its loop", iothread_rests, iothread);
+}
