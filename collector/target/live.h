@@ -1,0 +1,90 @@
+/* A running process: what the files of the live kind share.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef QH_TARGET_LIVE_H
+#define QH_TARGET_LIVE_H
+
+#include "target/ops.h"
+
+/* How far a thread has come on its way to being stopped. */
+enum qh_hold {
+    QH_HOLD_NONE,    /* seen in the list, not touched */
+    QH_HOLD_SEIZED,  /* traced and asked to stop, has not yet */
+    QH_HOLD_STOPPED, /* stopped, by us to let go */
+    QH_HOLD_KERNEL,  /* left alone: it does not stop */
+    QH_HOLD_GONE
+};
+
+struct qh_tracee {
+    struct qh_task task;
+    enum qh_hold hold;
+    int signal; /* to be delivered when it is let go; 0 for none */
+};
+
+struct qh_live {
+    pid_t pid;
+    int dir;   /* /proc/PID */
+    int tasks; /* /proc/PID/task */
+    int maps;  /* /proc/PID/maps, of the present stop, else -1 */
+    int64_t stop_bound_ns;
+    bool own_child; /* qhang is its parent */
+    /* The threads of the present or last stop, in no order. */
+    struct qh_tracee *tracees;
+    size_t count, capacity;
+    char *text; /* of /proc/PID/maps, kept so that it need not grow again */
+    size_t text_capacity;
+    int64_t pause_start_ns;
+    int64_t clock_skew_ns; /* target's CLOCK_MONOTONIC minus qhang's */
+    int64_t stop_monotonic_ns, stop_realtime_ns;
+};
+
+/* stop.c */
+struct qh_error *qh_live_stop(struct qh_target *target) QH_MUST_CHECK;
+void qh_live_resume(struct qh_target *target);
+
+/* tasks.c: what is read of the threads while they run. Lists them anew into
+ * `live->tracees`. `last_ran`: whether nothing has disturbed them yet. */
+struct qh_error *qh_live_observe(struct qh_target *target,
+                                 bool last_ran) QH_MUST_CHECK;
+/* Adds the threads that are not known yet; `*ret_added` of them. `brief` reads
+ * only what a stop has time for. 0 or -errno. */
+int qh_live_list(struct qh_live *live, bool brief, size_t *ret_added);
+/* State of a thread now, 'X' when it is gone. */
+char qh_live_state(const struct qh_live *live, pid_t tid);
+
+/* access.c: whether the process may be examined, and why not. */
+struct qh_error *qh_access_check(struct qh_live *live) QH_MUST_CHECK;
+/* Who traces the thread or process whose status file is `status`; NULL when
+ * nobody does. */
+struct qh_error *qh_access_traced(pid_t tid, const char *status) QH_MUST_CHECK;
+/*
+ * What is said when the kernel refuses. `owner` and `self` are the uids of the
+ * target and of qhang, `scope` is the value of kernel.yama.ptrace_scope, -1
+ * where the kernel has no yama. Pure, so that each case can be tested.
+ */
+struct qh_error *qh_access_denied(pid_t pid, long owner, long self,
+                                  int scope) QH_MUST_CHECK;
+/* The same with what is found out about this machine. */
+struct qh_error *qh_access_refused(const struct qh_live *live) QH_MUST_CHECK;
+
+/* clock.c */
+/* Target's CLOCK_MONOTONIC minus qhang's: time namespaces differ. */
+int64_t qh_clock_skew_ns(int dir);
+/*
+ * CLOCK_MONOTONIC minus the scheduler's clock of CPU `cpu`, which stands still
+ * while a hypervisor takes the CPU away and while interrupts are served, and
+ * so is behind by an amount of its own on each CPU. Measured by moving this
+ * thread there; the caller restores the affinity.
+ */
+bool qh_clock_of_cpu(int cpu, int64_t *ret_ns);
+
+/* memory.c: the page cache's way to the target. */
+struct qh_error *qh_live_read(struct qh_target *target, uint64_t address,
+                              void *buffer, size_t bytes) QH_MUST_CHECK;
+struct qh_error *qh_live_read_some(struct qh_target *target, uint64_t address,
+                                   void *buffer, size_t bytes,
+                                   size_t *ret_bytes) QH_MUST_CHECK;
+struct qh_error *qh_live_prefetch(struct qh_target *target,
+                                  const struct qh_range *ranges,
+                                  size_t count) QH_MUST_CHECK;
+
+#endif

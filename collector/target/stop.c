@@ -1,0 +1,555 @@
+/* Stops every thread of a running process and lets it go as it was.
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Why nothing is left behind when qhang is killed. PTRACE_SEIZE without
+ * PTRACE_O_EXITKILL: when the tracer dies the kernel detaches every thread,
+ * puts a group-stopped one back into its group stop, and lets a stop that a
+ * signal caused go on with that signal. The last works only as long as nobody
+ * has taken the stop's status away, so all waiting here is done with WNOWAIT.
+ *
+ * Threads that do not stop. A thread that is in state D is not touched at all.
+ * One that enters it in the moment after it was looked at has been seized
+ * and asked to stop; it cannot be detached until it comes out. It is put on
+ * the list of the abandoned, and a SIGCHLD handler detaches it in the very
+ * moment in which it stops, for as long as qhang lives; the kernel does so
+ * when qhang ends.
+ *
+ * Source: ptrace(2); kernel/ptrace.c and kernel/signal.c of Linux.
+ */
+#include "target/arch.h"
+#include "target/live.h"
+#include "target/procfs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MS_NS INT64_C(1000000)
+
+enum {
+    /* Before anything is stopped, so much time for short waits on storage. */
+    SETTLE_NS = 2000000,
+    SETTLE_STEP_NS = 200000,
+    /* A look at the threads at least so often while waiting, should SIGCHLD
+     * not come (it is coalesced, and another thread may take it). */
+    LOOK_NS = 500000,
+    /* A thread seen in state D for so long after it was asked to stop is not
+     * waited for any longer; the others are waiting with it. */
+    IN_KERNEL_NS = 5000000,
+    MAX_ABANDONED = 256
+};
+
+/* Threads that were seized and did not stop, 0 in free places. Written with
+ * SIGCHLD blocked or in its handler. */
+static volatile pid_t abandoned[MAX_ABANDONED];
+static pid_t tracer; /* the thread that the kernel lets detach them */
+static pid_t own_child; /* the target, where qhang itself has started it */
+static struct sigaction action_before;
+static bool handling;
+
+/* What became of a thread that was asked to stop. */
+enum outcome { RUNNING, STOPPED, ENDED };
+
+/* Looks without taking the status away. `*ret_signal` is the signal that the
+ * thread was about to receive when it stopped, 0 for a stop of our own or a
+ * group stop. */
+static enum outcome look(pid_t tid, int *ret_signal)
+{
+    siginfo_t info = { 0 };
+
+    if (waitid(P_PID, (id_t)tid, &info,
+               WSTOPPED | WEXITED | WNOHANG | WNOWAIT | __WALL) < 0) {
+        return ENDED;
+    }
+    if (!info.si_pid) {
+        return RUNNING;
+    }
+    if (info.si_code != CLD_TRAPPED && info.si_code != CLD_STOPPED) {
+        return ENDED;
+    }
+    /* si_status is the event (PTRACE_EVENT_STOP) above the signal. */
+    *ret_signal = info.si_status >> 8 ? 0 : info.si_status & 0x7f;
+    return STOPPED;
+}
+
+/* A traced thread that ends waits for its tracer to take note; but the end of
+ * qhang's own child is its parent's business. */
+static void reap(pid_t tid)
+{
+    siginfo_t info;
+
+    if (tid == own_child) {
+        return;
+    }
+    waitid(P_PID, (id_t)tid, &info, WEXITED | WNOHANG | __WALL);
+}
+
+/* Async-signal-safe. True when the thread is off our hands. */
+static bool let_go(pid_t tid)
+{
+    int signal = 0;
+
+    switch (look(tid, &signal)) {
+    case RUNNING:
+        return false;
+    case STOPPED:
+        ptrace(PTRACE_DETACH, tid, NULL, (void *)(intptr_t)signal);
+        return true;
+    case ENDED:
+        reap(tid);
+        return true;
+    }
+    return true;
+}
+
+static void release_abandoned(void)
+{
+    for (unsigned i = 0; i < MAX_ABANDONED; i++) {
+        if (abandoned[i] && let_go(abandoned[i])) {
+            abandoned[i] = 0;
+        }
+    }
+}
+
+static void on_sigchld(int signal)
+{
+    int saved = errno;
+    pid_t self = (pid_t)syscall(SYS_gettid);
+
+    if (self == tracer) {
+        release_abandoned();
+    } else {
+        syscall(SYS_tgkill, getpid(), tracer, SIGCHLD);
+    }
+    errno = saved;
+}
+
+/* Both with SIGCHLD blocked. */
+static void abandon(pid_t tid)
+{
+    for (unsigned i = 0; i < MAX_ABANDONED; i++) {
+        if (!abandoned[i]) {
+            abandoned[i] = tid;
+            return;
+        }
+    }
+}
+
+static bool take_back(pid_t tid)
+{
+    for (unsigned i = 0; i < MAX_ABANDONED; i++) {
+        if (abandoned[i] == tid) {
+            abandoned[i] = 0;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Installs the handler while somebody is abandoned, and takes it away again.
+ * With SIGCHLD blocked. */
+static void set_handler(void)
+{
+    bool wanted = false;
+
+    for (unsigned i = 0; i < MAX_ABANDONED; i++) {
+        wanted |= abandoned[i] != 0;
+    }
+    if (wanted && !handling) {
+        struct sigaction action = { .sa_handler = on_sigchld,
+                                    .sa_flags = SA_RESTART };
+        tracer = (pid_t)syscall(SYS_gettid);
+        handling = sigaction(SIGCHLD, &action, &action_before) == 0;
+    } else if (!wanted && handling) {
+        sigaction(SIGCHLD, &action_before, NULL);
+        handling = false;
+    }
+}
+
+/* Until this is undone, stops are noticed by sigtimedwait only. */
+static void block_sigchld(sigset_t *ret_before)
+{
+    sigset_t only;
+
+    sigemptyset(&only);
+    sigaddset(&only, SIGCHLD);
+    pthread_sigmask(SIG_BLOCK, &only, ret_before);
+}
+
+static struct qh_error *refused(struct qh_live *live, struct qh_tracee *tracee)
+{
+    char status[8192];
+    pid_t tid = tracee->task.tid;
+    char state = qh_live_state(live, tid);
+
+    /* The kernel says EPERM of a thread that is just ending, too. */
+    if (state == 'X' || state == 'Z') {
+        tracee->task.state = state;
+        tracee->hold = QH_HOLD_GONE;
+        return NULL;
+    }
+    if (qh_proc_read_task(live->tasks, tid, "status", status,
+                          sizeof(status)) > 0) {
+        QH_TRY(qh_access_traced(tid, status));
+    }
+    return qh_access_refused(live);
+}
+
+/* Seizes a thread, which does not stop it yet, unless it is in state D. */
+static struct qh_error *seize(struct qh_live *live, struct qh_tracee *tracee)
+{
+    pid_t tid = tracee->task.tid;
+    char state = qh_live_state(live, tid);
+
+    tracee->task.state = state;
+    if (state == 'X' || state == 'Z') {
+        tracee->hold = QH_HOLD_GONE;
+    } else if (state == 'D') {
+        tracee->hold = QH_HOLD_KERNEL;
+    } else if (take_back(tid) ||
+               ptrace(PTRACE_SEIZE, tid, NULL, NULL) == 0) {
+        tracee->hold = QH_HOLD_SEIZED;
+    } else if (errno == ESRCH) {
+        tracee->hold = QH_HOLD_GONE;
+    } else {
+        return refused(live, tracee);
+    }
+    return NULL;
+}
+
+static bool all_settled(struct qh_live *live)
+{
+    bool settled = true;
+
+    for (size_t i = 0; i < live->count; i++) {
+        struct qh_tracee *tracee = &live->tracees[i];
+        int signal = 0;
+        if (tracee->hold != QH_HOLD_SEIZED) {
+            continue;
+        }
+        switch (look(tracee->task.tid, &signal)) {
+        case RUNNING:
+            settled = false;
+            break;
+        case STOPPED:
+            tracee->hold = QH_HOLD_STOPPED;
+            tracee->signal = signal;
+            break;
+        case ENDED:
+            reap(tracee->task.tid);
+            tracee->hold = QH_HOLD_GONE;
+            break;
+        }
+    }
+    return settled;
+}
+
+/* Gives up on threads that cannot stop: at once on dead ones, after a while on
+ * those in state D, at the deadline on all. */
+static void give_up(struct qh_live *live, int64_t since_ns, int64_t deadline_ns)
+{
+    int64_t now = qh_now_ns(CLOCK_MONOTONIC);
+
+    for (size_t i = 0; i < live->count; i++) {
+        struct qh_tracee *tracee = &live->tracees[i];
+        if (tracee->hold != QH_HOLD_SEIZED) {
+            continue;
+        }
+        char state = qh_live_state(live, tracee->task.tid);
+        bool dead = state == 'X' || state == 'Z';
+        if (dead || now >= deadline_ns ||
+            (state == 'D' && now - since_ns >= IN_KERNEL_NS)) {
+            tracee->task.state = state;
+            tracee->hold = dead ? QH_HOLD_GONE : QH_HOLD_KERNEL;
+            abandon(tracee->task.tid);
+        }
+    }
+}
+
+/* Waits until each thread that was asked has stopped, ended or been given up.
+ */
+static void wait_for_stops(struct qh_live *live, int64_t deadline_ns)
+{
+    const struct timespec longest = { .tv_nsec = LOOK_NS };
+    int64_t since = qh_now_ns(CLOCK_MONOTONIC);
+    int64_t looked = since;
+    sigset_t only;
+
+    sigemptyset(&only);
+    sigaddset(&only, SIGCHLD);
+    while (!all_settled(live)) {
+        int64_t now = qh_now_ns(CLOCK_MONOTONIC);
+        if (now - looked >= 2 * LOOK_NS || now >= deadline_ns) {
+            looked = now;
+            give_up(live, since, deadline_ns);
+            continue;
+        }
+        sigtimedwait(&only, NULL, &longest);
+    }
+}
+
+/* Before anything is stopped: many a thread is in state D for a moment only. */
+static void let_settle(struct qh_live *live)
+{
+    const struct timespec step = { .tv_nsec = SETTLE_STEP_NS };
+    int64_t end = qh_now_ns(CLOCK_MONOTONIC) + SETTLE_NS;
+    bool waiting = true;
+
+    while (waiting && qh_now_ns(CLOCK_MONOTONIC) < end) {
+        waiting = false;
+        for (size_t i = 0; i < live->count && !waiting; i++) {
+            waiting = qh_live_state(live, live->tracees[i].task.tid) == 'D';
+        }
+        if (waiting) {
+            nanosleep(&step, NULL);
+        }
+    }
+}
+
+static struct qh_error *seize_from(struct qh_live *live, size_t first)
+{
+    for (size_t i = first; i < live->count; i++) {
+        QH_TRY(seize(live, &live->tracees[i]));
+    }
+    return NULL;
+}
+
+static void interrupt_from(struct qh_live *live, size_t first)
+{
+    for (size_t i = first; i < live->count; i++) {
+        if (live->tracees[i].hold == QH_HOLD_SEIZED) {
+            ptrace(PTRACE_INTERRUPT, live->tracees[i].task.tid, NULL, NULL);
+        }
+    }
+}
+
+/* One more chance, now that the others stand, for those that were in state D:
+ * no waiting, but some have come out of it. */
+static struct qh_error *try_kernel_again(struct qh_live *live,
+                                         int64_t deadline_ns)
+{
+    for (size_t i = 0; i < live->count; i++) {
+        struct qh_tracee *tracee = &live->tracees[i];
+        if (tracee->hold == QH_HOLD_KERNEL &&
+            qh_live_state(live, tracee->task.tid) != 'D') {
+            QH_TRY(seize(live, tracee));
+            if (tracee->hold == QH_HOLD_SEIZED) {
+                ptrace(PTRACE_INTERRUPT, tracee->task.tid, NULL, NULL);
+            }
+        }
+    }
+    wait_for_stops(live, deadline_ns);
+    return NULL;
+}
+
+/* New threads are born until the last of their parents has stopped. */
+static struct qh_error *stop_all(struct qh_live *live)
+{
+    size_t added = live->count, first = 0;
+
+    QH_TRY(seize_from(live, 0));
+    live->pause_start_ns = qh_now_ns(CLOCK_MONOTONIC);
+    int64_t deadline = live->pause_start_ns + live->stop_bound_ns;
+    while (added) {
+        interrupt_from(live, first);
+        wait_for_stops(live, deadline);
+        first = live->count;
+        int failed = qh_live_list(live, true, &added);
+        if (failed == -ENOMEM) {
+            return qh_error_no_memory();
+        }
+        if (failed || qh_now_ns(CLOCK_MONOTONIC) >= deadline) {
+            break;
+        }
+        QH_TRY(seize_from(live, first));
+    }
+    return try_kernel_again(live, deadline);
+}
+
+/* A thread that does not stop still shows where it went into the kernel, and
+ * with what: proc(5), /proc/PID/syscall. The arguments' order: rdi, rsi, rdx,
+ * r10, r8, r9, then rsp and rip. */
+static void read_syscall(const struct qh_live *live, struct qh_task *task)
+{
+    static const unsigned order[] = { QH_REG_RDI, QH_REG_RSI, QH_REG_RDX, 10,
+                                      8,          9,          QH_REG_RSP,
+                                      QH_REG_RIP };
+    uint64_t v[QH_COUNT(order)];
+    int64_t number;
+    char text[512];
+
+    if (qh_proc_read_task(live->tasks, task->tid, "syscall", text,
+                          sizeof(text)) <= 0 ||
+        sscanf(text,
+               "%" SCNd64 " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64
+               " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64,
+               &number, &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &v[6],
+               &v[7]) != 9) {
+        return;
+    }
+    task->orig_rax = number;
+    for (unsigned i = 0; i < QH_COUNT(order); i++) {
+        task->regs.dwarf[order[i]] = v[i];
+        task->regs.known |= 1u << order[i];
+    }
+}
+
+static void read_registers(const struct qh_live *live,
+                           struct qh_tracee *tracee)
+{
+    struct user_regs_struct user;
+    struct qh_task *task = &tracee->task;
+
+    if (tracee->hold == QH_HOLD_STOPPED &&
+        ptrace(PTRACE_GETREGS, task->tid, NULL, &user) == 0) {
+        qh_arch_registers(&user, &task->regs, &task->fs_base, &task->orig_rax);
+        task->stop = QH_TASK_STOPPED;
+    } else if (tracee->hold == QH_HOLD_STOPPED ||
+               tracee->hold == QH_HOLD_GONE) {
+        task->stop = QH_TASK_GONE; /* killed: that gets through a stop */
+    } else {
+        task->stop = QH_TASK_IN_KERNEL;
+        read_syscall(live, task);
+    }
+}
+
+static int by_tid(const void *a, const void *b)
+{
+    const struct qh_task *left = a, *right = b;
+
+    return (left->tid > right->tid) - (left->tid < right->tid);
+}
+
+static struct qh_error *publish_tasks(struct qh_target *target)
+{
+    struct qh_live *live = target->live;
+    size_t present = 0;
+    struct qh_task *tasks = qh_arena_alloc(
+        &target->arena, (live->count + 1) * sizeof(*tasks));
+
+    if (!tasks) {
+        return qh_error_no_memory();
+    }
+    for (size_t i = 0; i < live->count; i++) {
+        read_registers(live, &live->tracees[i]);
+        tasks[i] = live->tracees[i].task;
+        present += tasks[i].stop != QH_TASK_GONE;
+    }
+    if (!present) {
+        return qh_error_tid(qh_error_new(QH_ERR_EXITED, "process %d has exited",
+                                         (int)live->pid),
+                            live->pid);
+    }
+    qsort(tasks, live->count, sizeof(*tasks), by_tid);
+    target->tasks = tasks;
+    target->task_count = live->count;
+    return NULL;
+}
+
+static struct qh_error *read_maps(struct qh_target *target)
+{
+    struct qh_live *live = target->live;
+    int failed =
+        qh_proc_read_all(live->maps, &live->text, &live->text_capacity);
+
+    if (failed == -ENOMEM) {
+        return qh_error_no_memory();
+    }
+    if (failed || !live->text[0]) {
+        return qh_error_tid(qh_error_new(QH_ERR_EXITED, "process %d has exited",
+                                         (int)live->pid),
+                            live->pid);
+    }
+    char *text = qh_arena_strdup(&target->arena, live->text);
+    return text ? qh_maps_parse(target, text) : qh_error_no_memory();
+}
+
+static struct qh_error *look_around(struct qh_target *target)
+{
+    QH_TRY(publish_tasks(target));
+    target->live->stop_monotonic_ns = qh_now_ns(CLOCK_MONOTONIC);
+    target->live->stop_realtime_ns = qh_now_ns(CLOCK_REALTIME);
+    return read_maps(target);
+}
+
+/* Everything that can be known before is read before: a stop is short. */
+static struct qh_error *prepare(struct qh_target *target)
+{
+    struct qh_live *live = target->live;
+
+    QH_TRY(qh_live_observe(target, !target->was_stopped));
+    live->maps = openat(live->dir, "maps", O_RDONLY | O_CLOEXEC);
+    if (live->maps < 0) {
+        return errno == EACCES || errno == EPERM
+                   ? qh_access_refused(live)
+                   : qh_error_tid(qh_error_errno(QH_ERR_EXITED, errno,
+                                                 "cannot read the memory map "
+                                                 "of process %d",
+                                                 (int)live->pid),
+                                  live->pid);
+    }
+    let_settle(live);
+    return NULL;
+}
+
+struct qh_error *qh_live_stop(struct qh_target *target)
+{
+    struct qh_live *live = target->live;
+    sigset_t before;
+
+    block_sigchld(&before);
+    release_abandoned();
+    own_child = live->own_child ? live->pid : 0;
+    struct qh_error *error = prepare(target);
+    if (!error) {
+        error = stop_all(live);
+        if (!error) {
+            error = look_around(target);
+        }
+        if (error) {
+            qh_live_resume(target);
+        }
+    }
+    if (live->maps >= 0) {
+        close(live->maps);
+        live->maps = -1;
+    }
+    set_handler();
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}
+
+/* A thread that was stopped in the middle of receiving a signal gets it now.
+ * One in a group stop goes back into it: PTRACE_DETACH does that by itself. */
+void qh_live_resume(struct qh_target *target)
+{
+    struct qh_live *live = target->live;
+    sigset_t before;
+
+    block_sigchld(&before);
+    for (size_t i = 0; i < live->count; i++) {
+        struct qh_tracee *tracee = &live->tracees[i];
+        pid_t tid = tracee->task.tid;
+        if (tracee->hold == QH_HOLD_STOPPED &&
+            ptrace(PTRACE_DETACH, tid, NULL,
+                   (void *)(intptr_t)tracee->signal) < 0) {
+            abandon(tid); /* killed meanwhile; its end is to be noted */
+        } else if (tracee->hold == QH_HOLD_SEIZED) {
+            abandon(tid);
+        }
+        tracee->hold = QH_HOLD_NONE;
+    }
+    target->pause_ns = qh_now_ns(CLOCK_MONOTONIC) - live->pause_start_ns;
+    release_abandoned();
+    set_handler();
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}

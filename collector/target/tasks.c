@@ -1,0 +1,196 @@
+/* The threads of a running process, as seen from outside.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "target/live.h"
+#include "target/procfs.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* What getdents64 writes; glibc declares it for readdir only. */
+struct entry {
+    uint64_t inode;
+    int64_t next;
+    uint16_t length;
+    uint8_t type;
+    char name[];
+};
+
+enum { SCHED_BYTES = 4096 };
+
+char qh_live_state(const struct qh_live *live, pid_t tid)
+{
+    char text[1024];
+    struct qh_proc_stat stat;
+
+    if (qh_proc_read_task(live->tasks, tid, "stat", text, sizeof(text)) <= 0 ||
+        !qh_proc_parse_stat(text, &stat)) {
+        return 'X';
+    }
+    return stat.state;
+}
+
+static bool known(const struct qh_live *live, pid_t tid)
+{
+    for (size_t i = 0; i < live->count; i++) {
+        if (live->tracees[i].task.tid == tid) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void read_wchan(const struct qh_live *live, struct qh_task *task)
+{
+    ssize_t got = qh_proc_read_task(live->tasks, task->tid, "wchan",
+                                    task->wchan, sizeof(task->wchan));
+
+    if (got <= 0 || strcmp(task->wchan, "0") == 0) {
+        task->wchan[0] = '\0';
+    }
+}
+
+static int add(struct qh_live *live, pid_t tid, bool brief)
+{
+    struct qh_error *error =
+        qh_array_reserve(&live->tracees, &live->capacity, live->count + 1,
+                         sizeof(*live->tracees));
+    if (error) {
+        qh_error_destroy(error);
+        return -ENOMEM;
+    }
+    struct qh_tracee *tracee = &live->tracees[live->count++];
+    memset(tracee, 0, sizeof(*tracee));
+    tracee->task.tid = tid;
+    tracee->task.orig_rax = -1;
+    qh_proc_read_comm(live->tasks, tid, tracee->task.name);
+    if (!brief) {
+        read_wchan(live, &tracee->task);
+    }
+    return 0;
+}
+
+int qh_live_list(struct qh_live *live, bool brief, size_t *ret_added)
+{
+    _Alignas(struct entry) char buffer[8192];
+    size_t before = live->count;
+
+    if (lseek(live->tasks, 0, SEEK_SET) < 0) {
+        return -errno;
+    }
+    for (;;) {
+        long got = syscall(SYS_getdents64, live->tasks, buffer, sizeof(buffer));
+        if (got < 0) {
+            return -errno;
+        }
+        if (!got) {
+            break;
+        }
+        for (long at = 0; at < got;) {
+            const struct entry *entry = (const struct entry *)(buffer + at);
+            pid_t tid = (pid_t)atoi(entry->name);
+            if (tid > 0 && !known(live, tid)) {
+                int failed = add(live, tid, brief);
+                if (failed) {
+                    return failed;
+                }
+            }
+            at += entry->length;
+        }
+    }
+    *ret_added = live->count - before;
+    return 0;
+}
+
+/* The scheduler's clocks of the CPUs, each measured once. */
+struct cpu_clocks {
+    int64_t offset_ns[CPU_SETSIZE];
+    signed char state[CPU_SETSIZE]; /* 0 not yet, 1 measured, -1 cannot */
+};
+
+static bool clock_of(struct cpu_clocks *clocks, int cpu, int64_t *ret_ns)
+{
+    if (cpu < 0 || cpu >= CPU_SETSIZE) {
+        return false;
+    }
+    if (!clocks->state[cpu]) {
+        bool done = qh_clock_of_cpu(cpu, &clocks->offset_ns[cpu]);
+        clocks->state[cpu] = done ? 1 : -1;
+    }
+    *ret_ns = clocks->offset_ns[cpu];
+    return clocks->state[cpu] > 0;
+}
+
+/* se.exec_start of each thread first, all together: measuring the clocks moves
+ * this thread around, which may make others run. */
+static void read_exec_starts(struct qh_live *live, int *cpus)
+{
+    char text[SCHED_BYTES];
+    struct qh_proc_stat stat;
+
+    for (size_t i = 0; i < live->count; i++) {
+        struct qh_task *task = &live->tracees[i].task;
+        cpus[i] = -1;
+        if (qh_proc_read_task(live->tasks, task->tid, "sched", text,
+                              sizeof(text)) > 0 &&
+            qh_proc_parse_exec_start(text, &task->last_ran_ns) &&
+            qh_proc_read_task(live->tasks, task->tid, "stat", text,
+                              sizeof(text)) > 0 &&
+            qh_proc_parse_stat(text, &stat)) {
+            cpus[i] = stat.cpu;
+        }
+    }
+}
+
+static struct qh_error *read_last_ran(struct qh_live *live)
+{
+    QH_CLEANUP(qh_free_guard)
+    int *cpus = malloc((live->count + 1) * sizeof(*cpus));
+    QH_CLEANUP(qh_free_guard)
+    struct cpu_clocks *clocks = calloc(1, sizeof(*clocks));
+    cpu_set_t before;
+
+    if (!cpus || !clocks) {
+        return qh_error_no_memory();
+    }
+    read_exec_starts(live, cpus);
+    if (sched_getaffinity(0, sizeof(before), &before) < 0) {
+        CPU_ZERO(&before);
+    }
+    for (size_t i = 0; i < live->count; i++) {
+        struct qh_task *task = &live->tracees[i].task;
+        int64_t offset;
+        if (task->last_ran_ns && CPU_COUNT(&before) &&
+            clock_of(clocks, cpus[i], &offset)) {
+            task->last_ran_ns += offset + live->clock_skew_ns;
+        } else {
+            task->last_ran_ns = 0;
+        }
+    }
+    if (CPU_COUNT(&before)) {
+        sched_setaffinity(0, sizeof(before), &before);
+    }
+    return NULL;
+}
+
+struct qh_error *qh_live_observe(struct qh_target *target, bool last_ran)
+{
+    struct qh_live *live = target->live;
+    size_t added;
+
+    live->count = 0;
+    int failed = qh_live_list(live, false, &added);
+    if (failed == -ENOMEM) {
+        return qh_error_no_memory();
+    }
+    if (failed || !live->count) {
+        return qh_error_tid(qh_error_new(QH_ERR_EXITED, "process %d has exited",
+                                         (int)live->pid),
+                            live->pid);
+    }
+    return last_ran ? read_last_ran(live) : NULL;
+}
