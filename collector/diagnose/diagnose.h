@@ -8,6 +8,10 @@
  * that does the waking (b). Where (a) or (b) cannot be told, the certainty is
  * at most `strong`. On a live target a finding counts only when the next
  * sample makes the same one (c): qh_findings_confirm().
+ *
+ * So the caller of a live target takes samples, confirms each by the one
+ * before, until they are settled or it has taken enough, then settles them. A
+ * core is one sample, and its findings count as they are.
  */
 #ifndef QH_DIAGNOSE_H
 #define QH_DIAGNOSE_H
@@ -49,17 +53,19 @@ struct qh_finding {
     int64_t heals_in_ns;      /* QH_TIME_UNKNOWN unless known */
     const char *summary;      /* one line, 45 columns at most */
     struct qh_evidence *evidence;
-    size_t evidence_count;
+    size_t evidence_count, evidence_room;
     const char *const *fixed_in; /* static; "10.0.13", "11.1" */
     size_t fixed_in_count;
     /* What must be the same in the next sample for the finding to stand:
      * addresses and raw values, without anything that time moves. */
     uint64_t fingerprint;
+    /* How many samples in a row made it; 1 from qh_diagnose(). */
+    unsigned samples;
 };
 
 /* Something good to know that is no fault ("holds the graph write lock"). */
 struct qh_note {
-    const char *what;  /* "progress.none", "kernel.stuck", ... */
+    const char *what;  /* "kernel.stuck", "graph.write-locked", ... */
     pid_t tid;         /* thread it is about, or 0 */
     const char *text;  /* one line */
 };
@@ -89,11 +95,22 @@ void qh_findings_destroy(struct qh_findings *findings); /* NULL is fine */
 void qh_findings_guard(struct qh_findings **findings);
 
 /*
- * Keeps in `later` only what `earlier` found too, with the same fingerprint,
- * and adds up the samples. Whether something was lost that way, or either was
- * unsettled, is left in `later->unsettled`.
+ * Compares two samples of a live target, one right after the other: a finding
+ * of `later` that `earlier` made too, with the same fingerprint, counts that
+ * one's samples on top of its own; `later->samples` goes up likewise. Where
+ * the two differ, `later->unsettled` is set. Nothing is taken away yet, so
+ * that a finding that is new in `later` can still be confirmed by the next.
  */
 void qh_findings_confirm(const struct qh_findings *earlier,
                          struct qh_findings *later);
+/* Whether another sample could tell nothing more: there are findings and each
+ * is confirmed, or there are none and nothing looked like one. */
+bool qh_findings_settled(const struct qh_findings *findings);
+/*
+ * Ends the sampling of a live target: takes away what only one sample made,
+ * because a hang is a state that stays. If that leaves nothing and the last
+ * sample was unsettled, a note says so.
+ */
+struct qh_error *qh_findings_settle(struct qh_findings *findings) QH_MUST_CHECK;
 
 #endif

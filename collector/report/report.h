@@ -17,6 +17,7 @@ struct qh_report {
     unsigned samples;
     int64_t pause_ns; /* longest single stop of all samples, or UNKNOWN */
     bool colour;      /* text only */
+    const char *tool_version; /* qhang's own */
 };
 
 /* The text report, 80 columns at most. */

@@ -1,0 +1,197 @@
+/* Findings: made by the rules, confirmed by the next sample, settled.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "diagnose/rules.h"
+
+#include <string.h>
+
+#define QH_NAME(constant, name) [constant] = name,
+
+const char *qh_certainty_name(enum qh_certainty certainty)
+{
+    static const char *const names[] = { QH_CERTAINTIES(QH_NAME) };
+
+    return names[certainty];
+}
+
+const char *qh_heals_name(enum qh_heals heals)
+{
+    static const char *const names[] = { QH_HEALS(QH_NAME) };
+
+    return names[heals];
+}
+
+uint64_t qh_fingerprint_mix(uint64_t fingerprint, uint64_t value)
+{
+    for (int byte = 0; byte < 8; byte++) {
+        fingerprint ^= value >> (8 * byte) & 0xff;
+        fingerprint *= UINT64_C(0x100000001b3);
+    }
+    return fingerprint;
+}
+
+uint64_t qh_fingerprint_stack(uint64_t fingerprint,
+                              const struct qh_backtrace *stack)
+{
+    for (size_t i = 0; i < stack->count; i++) {
+        fingerprint =
+            qh_fingerprint_mix(fingerprint, stack->frames[i].pc.value);
+    }
+    return fingerprint;
+}
+
+struct qh_error *qh_findings_add(struct qh_findings *findings,
+                                 const struct qh_finding *finding)
+{
+    struct qh_finding *item =
+        qh_list_add(&findings->arena, &findings->items, &findings->count,
+                    &findings->room.items, sizeof(*item));
+
+    if (!item) {
+        return qh_error_no_memory();
+    }
+    *item = *finding;
+    item->samples = 1;
+    return NULL;
+}
+
+struct qh_error *qh_evidence_add(struct qh_findings *findings,
+                                 struct qh_finding *finding, const char *what,
+                                 struct raddr address, const char *value)
+{
+    if (!what || !value) {
+        return qh_error_no_memory();
+    }
+    struct qh_evidence *evidence = qh_list_add(
+        &findings->arena, &finding->evidence, &finding->evidence_count,
+        &finding->evidence_room, sizeof(*evidence));
+    if (!evidence) {
+        return qh_error_no_memory();
+    }
+    *evidence = (struct qh_evidence){ what, address, value };
+    return NULL;
+}
+
+struct qh_error *qh_note_add(struct qh_findings *findings, const char *what,
+                             pid_t tid, const char *text)
+{
+    struct qh_note *note =
+        text ? qh_list_add(&findings->arena, &findings->notes,
+                           &findings->note_count, &findings->room.notes,
+                           sizeof(*note))
+             : NULL;
+
+    if (!note) {
+        return qh_error_no_memory();
+    }
+    *note = (struct qh_note){ what, tid, text };
+    return NULL;
+}
+
+/* The surest first; among equals the order of the rules stays. */
+static void sort_findings(struct qh_findings *findings)
+{
+    for (size_t i = 1; i < findings->count; i++) {
+        struct qh_finding moving = findings->items[i];
+        size_t to = i;
+        while (to && findings->items[to - 1].certainty < moving.certainty) {
+            findings->items[to] = findings->items[to - 1];
+            to--;
+        }
+        findings->items[to] = moving;
+    }
+}
+
+struct qh_error *qh_diagnose(const struct qh_snapshot *snapshot,
+                             struct qh_findings **ret)
+{
+    QH_CLEANUP(qh_findings_guard)
+    struct qh_findings *findings = calloc(1, sizeof(*findings));
+
+    if (!findings) {
+        return qh_error_no_memory();
+    }
+    findings->samples = 1;
+    for (size_t i = 0; i < qh_rule_count; i++) {
+        QH_TRY(qh_rules[i].judge(snapshot, findings));
+    }
+    sort_findings(findings);
+    QH_TRY(qh_notes_take(snapshot, findings));
+    *ret = findings;
+    findings = NULL;
+    return NULL;
+}
+
+void qh_findings_destroy(struct qh_findings *findings)
+{
+    if (findings) {
+        qh_arena_deinit(&findings->arena);
+        free(findings);
+    }
+}
+
+void qh_findings_guard(struct qh_findings **findings)
+{
+    qh_findings_destroy(*findings);
+}
+
+static const struct qh_finding *same_finding(const struct qh_findings *findings,
+                                             const struct qh_finding *like)
+{
+    for (size_t i = 0; i < findings->count; i++) {
+        if (findings->items[i].fingerprint == like->fingerprint &&
+            !strcmp(findings->items[i].rule, like->rule)) {
+            return &findings->items[i];
+        }
+    }
+    return NULL;
+}
+
+void qh_findings_confirm(const struct qh_findings *earlier,
+                         struct qh_findings *later)
+{
+    for (size_t i = 0; i < later->count; i++) {
+        const struct qh_finding *before =
+            same_finding(earlier, &later->items[i]);
+        if (before) {
+            later->items[i].samples += before->samples;
+        } else {
+            later->unsettled = true;
+        }
+    }
+    for (size_t i = 0; i < earlier->count; i++) {
+        if (!same_finding(later, &earlier->items[i])) {
+            later->unsettled = true;
+        }
+    }
+    later->samples += earlier->samples;
+}
+
+bool qh_findings_settled(const struct qh_findings *findings)
+{
+    for (size_t i = 0; i < findings->count; i++) {
+        if (findings->items[i].samples < 2) {
+            return false;
+        }
+    }
+    return findings->count || !findings->unsettled;
+}
+
+struct qh_error *qh_findings_settle(struct qh_findings *findings)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < findings->count; i++) {
+        if (findings->items[i].samples >= 2) {
+            findings->items[kept++] = findings->items[i];
+        }
+    }
+    findings->count = kept;
+    if (!kept && findings->unsettled) {
+        return qh_note_add(findings, "samples.unsettled", 0,
+                           qh_arena_printf(&findings->arena,
+                                           "a wake-up was on its way in the "
+                                           "last of %u samples",
+                                           findings->samples));
+    }
+    return NULL;
+}

@@ -1,0 +1,93 @@
+/* Context: what is good to know beside the findings, and no fault.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "diagnose/rules.h"
+
+static const char *thread_name(const struct qh_thread *thread)
+{
+    return thread->name ? thread->name : "?";
+}
+
+/* A thread in state D: it could not be stopped, so nothing else is known. */
+static struct qh_error *note_in_kernel(const struct qh_thread *thread,
+                                       struct qh_findings *findings)
+{
+    return qh_note_add(
+        findings, "kernel.stuck", thread->tid,
+        qh_arena_printf(&findings->arena,
+                        "thread %d (%s) did not stop: state D, in %s",
+                        (int)thread->tid, thread_name(thread),
+                        thread->blocked_in ? thread->blocked_in
+                                           : "the kernel"));
+}
+
+/* has_writer at 1 is the lock held; only the main thread takes it
+ * (block/graph-lock.c, GLOBAL_STATE_CODE in bdrv_graph_wrlock). */
+static struct qh_error *note_graph_locked(const struct qh_snapshot *snapshot,
+                                          struct qh_findings *findings)
+{
+    const struct qh_graph_lock *graph = &snapshot->graph;
+
+    return qh_note_add(
+        findings, "graph.write-locked", snapshot->pid,
+        qh_arena_printf(&findings->arena,
+                        "the graph write lock is held; %zu reader%s queued",
+                        graph->queue_count,
+                        graph->queue_count == 1 ? "" : "s"));
+}
+
+/* How many threads sleep in the function that takes the BQL: bql_lock_impl
+ * since 9.0 (195801d700), qemu_mutex_lock_iothread_impl before. */
+static size_t bql_waiters(const struct qh_snapshot *snapshot)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < snapshot->thread_count; i++) {
+        const struct qh_thread *thread = &snapshot->threads[i];
+        if (thread->tid != snapshot->bql_owner &&
+            thread->state == QH_THREAD_BLOCKED &&
+            (qh_backtrace_has(&thread->stack, "bql_lock_impl") ||
+             qh_backtrace_has(&thread->stack,
+                              "qemu_mutex_lock_iothread_impl"))) {
+            count++;
+        }
+    }
+    return count;
+}
+
+static struct qh_error *note_bql(const struct qh_snapshot *snapshot,
+                                 struct qh_findings *findings)
+{
+    const struct qh_thread *owner =
+        qh_snapshot_thread(snapshot, snapshot->bql_owner);
+    size_t waiters = bql_waiters(snapshot);
+
+    if (!snapshot->bql_owner || !owner || !waiters ||
+        owner->state != QH_THREAD_BLOCKED || owner->timeout_ns >= 0) {
+        return NULL;
+    }
+    return qh_note_add(
+        findings, "bql.held-asleep", owner->tid,
+        qh_arena_printf(&findings->arena,
+                        "thread %d (%s) holds the BQL and sleeps in %s; "
+                        "%zu other%s wait%s for it",
+                        (int)owner->tid, thread_name(owner),
+                        owner->blocked_in ? owner->blocked_in : "the kernel",
+                        waiters, waiters == 1 ? "" : "s",
+                        waiters == 1 ? "s" : ""));
+}
+
+struct qh_error *qh_notes_take(const struct qh_snapshot *snapshot,
+                               struct qh_findings *findings)
+{
+    const struct qh_graph_lock *graph = &snapshot->graph;
+
+    for (size_t i = 0; i < snapshot->thread_count; i++) {
+        if (snapshot->threads[i].state == QH_THREAD_IN_KERNEL) {
+            QH_TRY(note_in_kernel(&snapshot->threads[i], findings));
+        }
+    }
+    if (graph->present && graph->readable && graph->has_writer == 1) {
+        QH_TRY(note_graph_locked(snapshot, findings));
+    }
+    return note_bql(snapshot, findings);
+}

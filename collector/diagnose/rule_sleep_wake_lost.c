@@ -1,0 +1,125 @@
+/* sleep.wake-lost: an armed sleeper whose wake came before it was armed.
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * qemu_co_sleep_wake() does nothing while the sleeper has not stored itself in
+ * to_wake; whoever called it then waits for one who sleeps on until the timer
+ * fires. Memory shows it where the user of the sleep keeps its request: the
+ * qcow2 cache cleaner was told to stop (interval 0), is the one that is waited
+ * for, and yet is armed, although each waiter calls the wake before it queues.
+ */
+#include "base/units.h"
+#include "diagnose/sleep.h"
+
+#include <inttypes.h>
+
+static enum qh_quiet quiet_around(const struct qh_sleep_view *view)
+{
+    return qh_quiet_worse(qh_sleep_wake_quiet(view),
+                          qh_quiet_worse(qh_sleep_waiters_quiet(view),
+                                         qh_sleep_timer_quiet(view)));
+}
+
+static void tell_heals(const struct qh_sleep_view *view,
+                       struct qh_finding *finding)
+{
+    const struct qh_sleeper *sleeper = view->sleeper;
+
+    if (!sleeper->timer.value || !view->home) {
+        finding->heals = QH_HEALS_UNKNOWN;
+    } else if (!sleeper->timer_linked) {
+        finding->heals = QH_HEALS_NEVER;
+    } else {
+        finding->heals = QH_HEALS_TIMER;
+        if (sleeper->left_ns > 0) { /* UNKNOWN is negative */
+            finding->heals_in_ns = sleeper->left_ns;
+        }
+    }
+}
+
+static const char *timer_line(const struct qh_sleep_view *view,
+                              struct qh_findings *findings)
+{
+    const struct qh_sleeper *sleeper = view->sleeper;
+    const char *name = qh_sleep_home_name(view);
+
+    if (!sleeper->timer_linked) {
+        return "timer on no list: it will not fire";
+    }
+    const char *place =
+        sleeper->timer_position
+            ? qh_arena_printf(&findings->arena, "number %zu on %s's list",
+                              sleeper->timer_position + 1, name)
+            : qh_arena_printf(&findings->arena, "first on %s's list", name);
+    if (!place) {
+        return NULL;
+    }
+    if (sleeper->left_ns == QH_TIME_UNKNOWN) {
+        return qh_arena_printf(&findings->arena, "timer armed, %s", place);
+    }
+    if (sleeper->left_ns <= 0) {
+        return qh_arena_printf(&findings->arena, "timer overdue, %s", place);
+    }
+    return qh_arena_printf(&findings->arena, "timer %s ahead, %s",
+                           qh_duration(sleeper->left_ns).text, place);
+}
+
+static struct qh_error *add_evidence(const struct qh_sleep_view *view,
+                                     struct qh_findings *findings,
+                                     struct qh_finding *finding)
+{
+    const struct qh_sleeper *sleeper = view->sleeper;
+
+    QH_TRY(qh_sleep_cleaner_evidence(view, findings, finding));
+    QH_TRY(qh_evidence_add(findings, finding,
+                           "to_wake = the sleeper: armed, never kicked",
+                           sleeper->wake,
+                           qh_hex(findings, sleeper->to_wake.value)));
+    if (!sleeper->timer.value) {
+        return NULL;
+    }
+    return qh_evidence_add(findings, finding, timer_line(view, findings),
+                           sleeper->timer,
+                           sleeper->expire_ns == QH_TIME_UNKNOWN
+                               ? "-1"
+                               : qh_arena_printf(&findings->arena, "%" PRId64,
+                                                 sleeper->expire_ns));
+}
+
+static struct qh_error *judge_sleeper(const struct qh_snapshot *snapshot,
+                                      const struct qh_sleeper *sleeper,
+                                      struct qh_findings *findings)
+{
+    struct qh_sleep_view view;
+    bool running;
+
+    if (!qh_sleep_view(snapshot, sleeper, &view, &running)) {
+        findings->unsettled |= running;
+        return NULL;
+    }
+    if (sleeper->armed != QH_ARMED_YES || !qh_sleep_cleaner_awaited(&view)) {
+        return NULL;
+    }
+    enum qh_quiet quiet = quiet_around(&view);
+    if (quiet == QH_DISTURBED) {
+        findings->unsettled = true;
+        return NULL;
+    }
+    struct qh_finding finding = {
+        .rule = "sleep.wake-lost",
+        .certainty = quiet == QH_QUIET ? QH_PROOF : QH_STRONG,
+        .summary = "qcow2 cache cleaner: its wake-up was lost",
+    };
+    qh_sleep_describe(&view, &finding);
+    tell_heals(&view, &finding);
+    QH_TRY(add_evidence(&view, findings, &finding));
+    return qh_findings_add(findings, &finding);
+}
+
+struct qh_error *qh_rule_sleep_wake_lost(const struct qh_snapshot *snapshot,
+                                         struct qh_findings *findings)
+{
+    for (size_t i = 0; i < snapshot->sleeper_count; i++) {
+        QH_TRY(judge_sleeper(snapshot, &snapshot->sleepers[i], findings));
+    }
+    return NULL;
+}

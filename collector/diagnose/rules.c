@@ -1,0 +1,13 @@
+/* The table of rules, worst first.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "diagnose/rules.h"
+
+const struct qh_rule qh_rules[] = {
+    { "sleep.erased", qh_rule_sleep_erased },
+    { "graph.writer-unkicked", qh_rule_graph_writer_unkicked },
+    { "sleep.wake-lost", qh_rule_sleep_wake_lost },
+};
+const size_t qh_rule_count = QH_COUNT(qh_rules);
+
+const char *const qh_fixed_in[] = { "10.0.13", "11.1" };
+const size_t qh_fixed_in_count = QH_COUNT(qh_fixed_in);

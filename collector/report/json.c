@@ -1,0 +1,101 @@
+/* The JSON report, schema "qhang-report/1".
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "report/json_parts.h"
+#include "report/report.h"
+
+#include <errno.h>
+
+static struct json_object *target_of(struct qh_json *json,
+                                     const struct qh_snapshot *snapshot)
+{
+    struct json_object *item = qh_json_object(json);
+
+    qh_json_put(json, item, "kind",
+                qh_json_text(json, snapshot->is_core ? "core" : "live"));
+    qh_json_put(json, item, "pid", qh_json_id(json, snapshot->pid));
+    qh_json_put(json, item, "name", qh_json_text(json, snapshot->name));
+    qh_json_put(json, item, "exe", qh_json_text(json, snapshot->exe));
+    qh_json_put(json, item, "core", qh_json_text(json, snapshot->core));
+    qh_json_put(json, item, "build_id",
+                qh_json_text(json, snapshot->build_id));
+    qh_json_put(json, item, "version", qh_json_text(json, snapshot->version));
+    return item;
+}
+
+static void put_times(struct qh_json *json, struct json_object *root,
+                      const struct qh_report *report)
+{
+    const struct qh_snapshot *snapshot = report->snapshot;
+    bool known = snapshot->blocked_ns != QH_TIME_UNKNOWN;
+
+    qh_json_put(json, root, "samples", qh_json_uint(json, report->samples));
+    qh_json_put(json, root, "pause_ns",
+                snapshot->is_core ? NULL
+                                  : qh_json_time(json, report->pause_ns));
+    qh_json_put(json, root, "blocked_ns",
+                qh_json_time(json, snapshot->blocked_ns));
+    qh_json_put(json, root, "blocked_at_least",
+                qh_json_bool(json, known && snapshot->blocked_at_least));
+    qh_json_put(json, root, "blocked_source",
+                qh_json_text(json, known ? snapshot->blocked_source : NULL));
+}
+
+static struct json_object *report_of(struct qh_json *json,
+                                     const struct qh_report *report)
+{
+    const struct qh_snapshot *snapshot = report->snapshot;
+    struct json_object *root = qh_json_object(json);
+
+    qh_json_put(json, root, "schema", qh_json_text(json, "qhang-report/1"));
+    qh_json_put(json, root, "tool_version",
+                qh_json_text(json, report->tool_version));
+    qh_json_put(json, root, "target", target_of(json, snapshot));
+    qh_json_put(json, root, "findings",
+                qh_json_findings(json, report->findings));
+    qh_json_put(json, root, "context", qh_json_notes(json, report->findings));
+    qh_json_put(json, root, "complete",
+                qh_json_bool(json, !snapshot->gap_count));
+    qh_json_put(json, root, "incomplete", qh_json_gaps(json, snapshot));
+    put_times(json, root, report);
+    qh_json_put(json, root, "qmp_command",
+                qh_json_text(json, snapshot->qmp_command));
+    qh_json_put(json, root, "qmp_coroutine",
+                qh_json_address(json, snapshot->qmp_coroutine));
+    qh_json_put(json, root, "main_context",
+                qh_json_address(json, snapshot->main_context));
+    qh_json_put(json, root, "bql_owner",
+                qh_json_id(json, snapshot->bql_owner));
+    qh_json_put(json, root, "graph_lock", qh_json_graph(json, snapshot));
+    qh_json_put(json, root, "threads", qh_json_threads(json, snapshot));
+    qh_json_put(json, root, "contexts", qh_json_contexts(json, snapshot));
+    qh_json_put(json, root, "timers", qh_json_timers(json, snapshot));
+    qh_json_put(json, root, "coroutines", qh_json_coroutines(json, snapshot));
+    qh_json_put(json, root, "sleepers", qh_json_sleepers(json, snapshot));
+    return root;
+}
+
+static struct qh_error *print_json(struct json_object *root, FILE *out)
+{
+    const char *text = json_object_to_json_string_ext(
+        root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
+
+    if (!text) {
+        return qh_error_no_memory();
+    }
+    if (fputs(text, out) == EOF || fputc('\n', out) == EOF) {
+        return qh_error_errno(QH_ERR_SYSTEM, errno, "cannot write the report");
+    }
+    return NULL;
+}
+
+struct qh_error *qh_report_json(const struct qh_report *report, FILE *out)
+{
+    struct qh_json json = { .failed = false };
+    struct json_object *root = report_of(&json, report);
+    struct qh_error *error =
+        json.failed ? qh_error_no_memory() : print_json(root, out);
+
+    json_object_put(root);
+    qh_arena_deinit(&json.arena);
+    return error;
+}

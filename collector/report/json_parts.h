@@ -1,0 +1,33 @@
+/* Sections of the JSON report; private to report/.
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Each gives back a new value that the caller puts somewhere. The meaning of
+ * every member is told in docs/qhang-report-1.json, and only there.
+ */
+#ifndef QH_JSON_PARTS_H
+#define QH_JSON_PARTS_H
+
+#include "diagnose/diagnose.h"
+#include "report/json_value.h"
+
+struct json_object *qh_json_threads(struct qh_json *json,
+                                    const struct qh_snapshot *snapshot);
+struct json_object *qh_json_contexts(struct qh_json *json,
+                                     const struct qh_snapshot *snapshot);
+struct json_object *qh_json_timers(struct qh_json *json,
+                                   const struct qh_snapshot *snapshot);
+struct json_object *qh_json_coroutines(struct qh_json *json,
+                                       const struct qh_snapshot *snapshot);
+struct json_object *qh_json_sleepers(struct qh_json *json,
+                                     const struct qh_snapshot *snapshot);
+/* null when this QEMU has no graph lock, or it could not be read. */
+struct json_object *qh_json_graph(struct qh_json *json,
+                                  const struct qh_snapshot *snapshot);
+struct json_object *qh_json_gaps(struct qh_json *json,
+                                 const struct qh_snapshot *snapshot);
+struct json_object *qh_json_findings(struct qh_json *json,
+                                     const struct qh_findings *findings);
+struct json_object *qh_json_notes(struct qh_json *json,
+                                  const struct qh_findings *findings);
+
+#endif

@@ -1,0 +1,197 @@
+/* The text report.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/units.h"
+#include "report/escape.h"
+#include "report/text.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+enum { HEADLINE_INDENT = 6, SHORT_STACK_LINES = 2 };
+
+static void print_identity(struct qh_wrap *wrap,
+                           const struct qh_snapshot *snapshot)
+{
+    if (snapshot->pid) {
+        qh_wrap_printf(wrap, "%d", (int)snapshot->pid);
+    }
+    qh_wrap_piece(wrap, snapshot->name && *snapshot->name ? snapshot->name
+                                                          : "(no name)");
+    if (snapshot->build_id && *snapshot->build_id) {
+        qh_wrap_printf(wrap, "(build %.8s)", snapshot->build_id);
+    }
+}
+
+/* "blocked 20 s, paused 0.6 ms"; a core says which file instead. */
+static void print_head(const struct qh_report *report, FILE *out)
+{
+    const struct qh_snapshot *snapshot = report->snapshot;
+    bool live = !snapshot->is_core && report->pause_ns != QH_TIME_UNKNOWN;
+    struct qh_wrap wrap;
+
+    qh_wrap_begin_flush(&wrap, out, HEADLINE_INDENT);
+    print_identity(&wrap, snapshot);
+    if (snapshot->blocked_ns != QH_TIME_UNKNOWN) {
+        qh_wrap_printf(&wrap, " blocked %s%s%s",
+                       snapshot->blocked_at_least ? "at least " : "",
+                       qh_duration(snapshot->blocked_ns).text,
+                       live || snapshot->is_core ? "," : "");
+    }
+    if (live) {
+        qh_wrap_printf(&wrap, "paused %s", qh_duration(report->pause_ns).text);
+    } else if (snapshot->is_core) {
+        qh_wrap_printf(&wrap, "core %s", snapshot->core ? snapshot->core : "");
+    }
+    qh_wrap_end(&wrap);
+}
+
+static void count_piece(struct qh_wrap *wrap, size_t count, const char *noun,
+                        const char *behind)
+{
+    qh_wrap_printf(wrap, "%zu %s%s%s", count, noun, count == 1 ? "" : "s",
+                   behind);
+}
+
+static void print_examined(const struct qh_snapshot *snapshot, FILE *out)
+{
+    struct qh_wrap wrap;
+
+    qh_wrap_begin(&wrap, out, "examined");
+    count_piece(&wrap, snapshot->thread_count, "thread", ",");
+    count_piece(&wrap, snapshot->context_count, "context", ",");
+    count_piece(&wrap, snapshot->coroutine_count, "coroutine", ",");
+    count_piece(&wrap, snapshot->sleeper_count, "sleeper", ",");
+    count_piece(&wrap, snapshot->timer_count, "timer", "");
+    qh_wrap_end(&wrap);
+}
+
+static const char *state_words(const struct qh_thread *thread)
+{
+    switch (thread->state) {
+    case QH_THREAD_RUNNABLE:
+        return "runs";
+    case QH_THREAD_BLOCKED:
+        return "asleep in";
+    case QH_THREAD_IN_KERNEL:
+        break;
+    }
+    return "stuck in the kernel:";
+}
+
+/* Where the main thread is: with no finding, the next thing one asks. */
+static void print_main_thread(const struct qh_snapshot *snapshot, FILE *out)
+{
+    struct qh_wrap wrap;
+
+    for (size_t i = 0; i < snapshot->thread_count; i++) {
+        const struct qh_thread *thread = &snapshot->threads[i];
+        if (thread->role != QH_ROLE_MAIN) {
+            continue;
+        }
+        bool burden = qh_text_has_burden(snapshot, thread);
+        qh_wrap_begin(&wrap, out, "main");
+        qh_wrap_printf(&wrap, "thread %d", (int)thread->tid);
+        qh_wrap_words(&wrap, state_words(thread));
+        if (thread->state != QH_THREAD_RUNNABLE) {
+            qh_wrap_piece(&wrap, thread->blocked_in ? thread->blocked_in
+                                                    : "the kernel");
+        }
+        if (burden) {
+            qh_wrap_piece(&wrap, "with");
+            qh_text_burden(&wrap, snapshot, thread);
+        }
+        qh_text_frames(&wrap, &thread->stack, SHORT_STACK_LINES);
+        qh_wrap_end(&wrap);
+        return;
+    }
+}
+
+static void print_clean(const struct qh_report *report, FILE *out)
+{
+    const struct qh_snapshot *snapshot = report->snapshot;
+    struct qh_wrap wrap;
+
+    fputc('\n', out);
+    qh_wrap_begin_flush(&wrap, out, HEADLINE_INDENT);
+    if (snapshot->gap_count) {
+        qh_text_coloured(report, &wrap, "1;33",
+                         "no hang found in what could be read");
+    } else {
+        qh_text_coloured(report, &wrap, "1;32", "no hang found");
+    }
+    qh_wrap_end(&wrap);
+    print_examined(snapshot, out);
+    print_main_thread(snapshot, out);
+}
+
+static void print_notes(const struct qh_findings *findings, FILE *out)
+{
+    struct qh_wrap wrap;
+
+    if (findings->note_count) {
+        fputc('\n', out);
+    }
+    for (size_t i = 0; i < findings->note_count; i++) {
+        qh_wrap_begin(&wrap, out, i ? "" : "context");
+        qh_wrap_words(&wrap, findings->notes[i].text);
+        qh_wrap_end(&wrap);
+    }
+}
+
+static void print_gap(const struct qh_gap *gap, FILE *out)
+{
+    struct qh_wrap wrap;
+    char address[32];
+
+    qh_wrap_begin(&wrap, out, "unread");
+    qh_wrap_words(&wrap, gap->what);
+    if (gap->address.value) {
+        snprintf(address, sizeof(address), "0x%" PRIx64, gap->address.value);
+        qh_wrap_right(&wrap, address);
+    }
+    qh_wrap_break(&wrap);
+    qh_wrap_words(&wrap, gap->reason);
+    if (gap->advice) {
+        qh_wrap_break(&wrap);
+        qh_wrap_piece(&wrap, "try:");
+        qh_wrap_words(&wrap, gap->advice);
+    }
+    qh_wrap_end(&wrap);
+}
+
+static void print_gaps(const struct qh_report *report, FILE *out)
+{
+    const struct qh_snapshot *snapshot = report->snapshot;
+    struct qh_wrap wrap;
+
+    if (!snapshot->gap_count) {
+        return;
+    }
+    fputc('\n', out);
+    qh_wrap_begin_flush(&wrap, out, HEADLINE_INDENT);
+    qh_text_coloured(report, &wrap, "1;33", "INCOMPLETE");
+    count_piece(&wrap, snapshot->gap_count, "part", " could not be read");
+    qh_wrap_end(&wrap);
+    for (size_t i = 0; i < snapshot->gap_count; i++) {
+        print_gap(&snapshot->gaps[i], out);
+    }
+}
+
+struct qh_error *qh_report_text(const struct qh_report *report, FILE *out)
+{
+    const struct qh_findings *findings = report->findings;
+
+    print_head(report, out);
+    for (size_t i = 0; i < findings->count; i++) {
+        fputc('\n', out);
+        qh_text_finding(report, &findings->items[i], out);
+    }
+    if (!findings->count) {
+        print_clean(report, out);
+    }
+    print_notes(findings, out);
+    print_gaps(report, out);
+    return ferror(out) ? qh_error_errno(QH_ERR_SYSTEM, errno,
+                                        "cannot write the report")
+                       : NULL;
+}

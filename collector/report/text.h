@@ -1,0 +1,37 @@
+/* Pieces of the text report; private to report/.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef QH_TEXT_H
+#define QH_TEXT_H
+
+#include "report/report.h"
+#include "report/wrap.h"
+
+/* One finding, as a block of paragraphs. */
+void qh_text_finding(const struct qh_report *report,
+                     const struct qh_finding *finding, FILE *out);
+
+/* "main thread 19795" or "iothread io0 (19797)", in pieces, the last with
+ * `behind` right after it ("," or ""). */
+void qh_text_thread(struct qh_wrap *wrap, const struct qh_thread *thread,
+                    const char *behind);
+/* What the thread is up to, in pieces behind the thread: its QMP command, the
+ * locks it holds. */
+void qh_text_burden(struct qh_wrap *wrap, const struct qh_snapshot *snapshot,
+                    const struct qh_thread *thread);
+/* Whether qh_text_burden() would print anything. */
+bool qh_text_has_burden(const struct qh_snapshot *snapshot,
+                        const struct qh_thread *thread);
+
+/*
+ * A backtrace as a chain of callers, "a <- b <- c", in a new line and at most
+ * `max_lines` of them. The plumbing at its inner end (the poll, the switch to
+ * another coroutine) and at the outer end of a coroutine is left out.
+ */
+void qh_text_frames(struct qh_wrap *wrap, const struct qh_backtrace *stack,
+                    size_t max_lines);
+
+/* `text` in a colour (an SGR parameter), when the report has colours. */
+void qh_text_coloured(const struct qh_report *report, struct qh_wrap *wrap,
+                      const char *sgr, const char *text);
+
+#endif
