@@ -199,6 +199,9 @@ bool aio_poll(struct AioContext *ctx, bool blocking)
         }
     }
     ctx->fdmon_ops->wait(ctx, timeout);
+    /* Keeps the variable alive across the wait: an observer reads from it how
+     * long the loop means to sleep. */
+    __asm__ volatile("" : : "rm"(timeout));
     if (use_notify_me) {
         cfix_fetch_sub(&ctx->notify_me, 2u);
     }

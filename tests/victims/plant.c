@@ -76,12 +76,14 @@ static void overwrite(char *name, size_t size)
 static void plant_names(struct world *world)
 {
     struct BlockDriverState *bs = world->add.bs;
+    /* Still there unless it was closed, which in a stuck one it is not. */
+    bool open = bs && !(world->del.node_name && qmp_returned());
 
     set_comm(world->io0->thread_id, evil);
     overwrite(world->io0->id, strlen(world->io0->id) + 1);
     overwrite(world->io0->ctx->source.name,
               strlen(world->io0->ctx->source.name) + 1);
-    if (bs) {
+    if (open) {
         strncpy(bs->node_name, evil, sizeof(bs->node_name) - 1);
     }
 }

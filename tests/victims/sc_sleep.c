@@ -93,21 +93,14 @@ void run_erased_fired(struct world *world)
                "the arm is wiped out, and the timer did not help");
 }
 
-static void check_went_on(struct world *world)
-{
-    qmp_wait_returned();
-    step_main_rests(world);
-    step_iothread_rests(world->io0);
-}
-
 void run_wake_lost_twin(struct world *world)
 {
     wake_before_arm(world);
-    check_went_on(world);
+    step_went_on(world);
 }
 
 void run_erased_twin(struct world *world)
 {
     arm_within_wake(world);
-    check_went_on(world);
+    step_went_on(world);
 }

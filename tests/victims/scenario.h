@@ -82,6 +82,14 @@ void step_main_rests(struct world *world);
  * in closing it. */
 struct BDRVQcow2State *step_qcow2(struct world *world);
 
+/* Opens the node, whose last reader is then held just before it unlocks, and
+ * closes it, for which the main thread polls.  The caller releases
+ * CFIX_RDUNLOCK_ENTERED. */
+void step_reader_stays(struct world *world);
+
+/* Waits for blockdev-del's return and for the main thread and io0 to rest. */
+void step_went_on(struct world *world);
+
 /* Ends the program with status 1 unless `holds`: the state was not reached. */
 void step_check(bool holds, const char *what);
 
@@ -95,5 +103,19 @@ void run_wake_lost_twin(struct world *world);
 void run_erased_twin(struct world *world);
 void run_graph_unkicked(struct world *world);
 void run_graph_unkicked_twin(struct world *world);
+void run_mid_wake(struct world *world);
+void run_mid_wake_spin(struct world *world);
+void run_mid_wake_entered(struct world *world);
+void run_mid_kick(struct world *world);
+void run_mid_notify(struct world *world);
+void run_mid_notify_wake(struct world *world);
+void run_runnable(struct world *world);
+void run_runnable_late(struct world *world);
+void release_held(struct world *world);
+void prepare_starved(void);
+void run_starved(struct world *world);
+void release_starved(struct world *world);
+void run_busy(struct world *world);
+void release_busy(struct world *world);
 
 #endif

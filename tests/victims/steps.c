@@ -1,6 +1,7 @@
 /* Steps that the scenarios' scripts have in common.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "atomics.h"
+#include "hold.h"
 #include "runtime/aio_wait.h"
 #include "runtime/main_loop.h"
 #include "scenario.h"
@@ -84,4 +85,20 @@ static bool iothread_rests(void *opaque)
 void step_iothread_rests(struct IOThread *iothread)
 {
     watch_until("an iothread rests in its loop", iothread_rests, iothread);
+}
+
+void step_reader_stays(struct world *world)
+{
+    hold_arm(CFIX_RDUNLOCK_ENTERED, world->io0->thread_id, HOLD_SLEEP);
+    step_open_node(world, 0);
+    hold_wait(CFIX_RDUNLOCK_ENTERED);
+    step_close_node(world);
+    step_main_waits(world);
+}
+
+void step_went_on(struct world *world)
+{
+    qmp_wait_returned();
+    step_main_rests(world);
+    step_iothread_rests(world->io0);
 }

@@ -1,0 +1,122 @@
+/* Scenarios that hold still what a healthy process passes in an instant.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+
+/*
+ * In each of these, memory looks like a lost wake-up, and is none: the thread
+ * that will put it right is on its way.  Nothing may be reported.  When let
+ * go, all of them go on.
+ */
+#include "co_sleep.h"
+#include "graph_lock.h"
+#include "hold.h"
+#include "scenario.h"
+#include "watch.h"
+
+/* Where the thread of this program's one scenario is held. */
+static enum cfix_point held;
+
+static void hold_at(enum cfix_point point, int tid, enum hold_how how)
+{
+    held = point;
+    hold_arm(point, tid, how);
+}
+
+/* The main thread wakes a cleaner that is fast asleep, and gets as far as
+ * `point`. */
+static struct BDRVQcow2State *
+wake_up_to(struct world *world, enum cfix_point point, enum hold_how how)
+{
+    step_open_node(world, world->interval);
+    step_iothread_rests(world->io0);
+    hold_at(point, world->main_tid, how);
+    step_close_node(world);
+    hold_wait(point);
+    return step_qcow2(world);
+}
+
+static void wake_up_to_taken(struct world *world, enum hold_how how)
+{
+    struct BDRVQcow2State *s = wake_up_to(world, CFIX_WAKE_TAKEN, how);
+
+    step_iothread_rests(world->io0);
+    step_check(s->cache_clean_interval == 0 && s->cache_clean_timer_co &&
+                   !s->cache_clean_timer_wake.to_wake,
+               "the sleeper is taken, not yet scheduled");
+}
+
+void run_mid_wake(struct world *world)
+{
+    wake_up_to_taken(world, HOLD_SLEEP);
+}
+
+void run_mid_wake_spin(struct world *world)
+{
+    wake_up_to_taken(world, HOLD_SPIN);
+}
+
+void run_mid_wake_entered(struct world *world)
+{
+    struct BDRVQcow2State *s = wake_up_to(world, CFIX_WAKE_ENTERED, HOLD_SLEEP);
+
+    step_iothread_rests(world->io0);
+    step_check(s->cache_clean_interval == 0 &&
+                   s->cache_clean_timer_wake.to_wake == s->cache_clean_timer_co,
+               "told to stop, and not yet woken");
+}
+
+void run_mid_notify_wake(struct world *world)
+{
+    wake_up_to(world, CFIX_NOTIFY_QUEUED, HOLD_SLEEP);
+    step_check(!watch_nothing_queued(world->io0->ctx) &&
+                   watch_in_ppoll(world->io0->thread_id),
+               "io0 has work, and sleeps");
+}
+
+/* The main thread polls for the last reader, which gets as far as `point`. */
+static void unlock_up_to(struct world *world, enum cfix_point point)
+{
+    step_reader_stays(world);
+    hold_at(point, world->io0->thread_id, HOLD_SLEEP);
+    hold_release(CFIX_RDUNLOCK_ENTERED);
+    hold_wait(point);
+    step_check(bdrv_graph_reader_count() == 0, "there is no reader");
+    step_check(watch_in_ppoll(world->main_tid), "the main thread sleeps");
+}
+
+void run_mid_kick(struct world *world)
+{
+    unlock_up_to(world, CFIX_RDUNLOCK_COUNTED);
+}
+
+void run_mid_notify(struct world *world)
+{
+    unlock_up_to(world, CFIX_NOTIFY_QUEUED);
+}
+
+/* The reader has left and kicked; the main thread spins at `point`. */
+static void kicked_up_to(struct world *world, enum cfix_point point)
+{
+    step_reader_stays(world);
+    hold_at(point, world->main_tid, HOLD_SPIN);
+    hold_release(CFIX_RDUNLOCK_ENTERED);
+    hold_wait(point);
+    step_iothread_rests(world->io0);
+    step_check(bdrv_graph_reader_count() == 0, "there is no reader");
+    step_check(watch_state(world->main_tid) == 'R', "runnable");
+}
+
+void run_runnable(struct world *world)
+{
+    kicked_up_to(world, CFIX_POLL_RETURNED);
+}
+
+void run_runnable_late(struct world *world)
+{
+    kicked_up_to(world, CFIX_POLL_SERVED);
+}
+
+void release_held(struct world *world)
+{
+    hold_release(held);
+    step_went_on(world);
+}
