@@ -78,10 +78,11 @@ def plan_graph(tree: Path) -> Plan:
     if not target.is_file():
         return Plan(target, "absent: this tree has no graph lock")
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / GRAPH.name
-        spatch(tree, HERE / "graph-kick.cocci", target, "-o", str(out))
-        if out.is_file() and out.read_bytes() != target.read_bytes():
-            return Plan(target, "applied", out.read_bytes())
+        copy = Path(folder) / GRAPH.name
+        shutil.copyfile(target, copy)
+        spatch(tree, HERE / "graph-kick.cocci", copy, "--in-place")
+        if copy.read_bytes() != target.read_bytes():
+            return Plan(target, "applied", copy.read_bytes())
     if spatch(tree, HERE / "graph-is-kicked.cocci", target):
         return Plan(target, "unchanged: kicks always already")
     raise ApplyError(f"{target}: bdrv_graph_co_rdunlock() is neither the "
