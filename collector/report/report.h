@@ -27,4 +27,10 @@ struct qh_error *qh_report_text(const struct qh_report *report, FILE *out)
 struct qh_error *qh_report_json(const struct qh_report *report, FILE *out)
     QH_MUST_CHECK;
 
+/*
+ * Prints an error in up to three lines: what failed, where (thread, address,
+ * file: as far as known), and what to try.
+ */
+void qh_report_error(const struct qh_error *error, FILE *out);
+
 #endif

@@ -1,0 +1,275 @@
+/* qhang diagnose: says why a QEMU hangs, live or from its core.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cli/cli.h"
+#include "qemu/qemu.h"
+#include "report/report.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MAX_SAMPLES = 5 };
+/* Between two samples: long for a wake that is on its way, short for one who
+ * waits for the report. */
+static const struct timespec sample_pause = { .tv_nsec = 200000000 };
+
+enum { OPTION_CORE = 'c', OPTION_EXE = 'e', OPTION_DEBUGINFO = 'd',
+       OPTION_JSON = 'j' };
+
+static const struct qh_option options[] = {
+    { OPTION_CORE, "core", "FILE", "examine a core instead of a process" },
+    { OPTION_EXE, "exe", "FILE", "the executable that made the core" },
+    { OPTION_DEBUGINFO, "debuginfo", "DIR",
+      "look for separate debug files here, too" },
+    { OPTION_JSON, "json", NULL, "print the report as JSON" },
+    QH_HELP_OPTION,
+};
+
+struct request {
+    pid_t pid; /* 0: a core */
+    const char *core;
+    const char *exe;
+    const char *debuginfo;
+    bool json;
+};
+
+/* What the samples of one target have come to. */
+struct session {
+    struct qh_snapshot *snapshot; /* of the last sample */
+    struct qh_findings *findings; /* of the last sample, confirmed */
+    int64_t pause_ns;             /* the longest of all */
+    int64_t began_ns;             /* CLOCK_MONOTONIC of the first */
+};
+
+static void session_deinit(struct session *session)
+{
+    qh_findings_destroy(session->findings);
+    qh_snapshot_destroy(session->snapshot);
+}
+
+static struct qh_error *open_target(const struct request *request,
+                                    struct qh_target **ret)
+{
+    if (request->core) {
+        return qh_target_open_core(request->core, request->exe, ret);
+    }
+    return qh_target_open_live(request->pid, NULL, ret);
+}
+
+/* Takes one more sample and has the one before confirm it. */
+static struct qh_error *take_sample(struct qh_qemu *qemu,
+                                    struct session *session)
+{
+    QH_CLEANUP(qh_snapshot_guard) struct qh_snapshot *snapshot = NULL;
+    struct qh_findings *findings;
+
+    QH_TRY(qh_qemu_sample(qemu, &snapshot));
+    QH_TRY(qh_diagnose(snapshot, &findings));
+    if (session->findings) {
+        qh_findings_confirm(session->findings, findings);
+    } else {
+        session->began_ns = snapshot->monotonic_ns;
+    }
+    if (snapshot->pause_ns > session->pause_ns) {
+        session->pause_ns = snapshot->pause_ns;
+    }
+    session_deinit(session);
+    session->findings = findings;
+    session->snapshot = snapshot;
+    snapshot = NULL;
+    return NULL;
+}
+
+/* Where no other sign tells how long the hang has lasted, it is at least as
+ * long as the samples are apart. */
+static void tell_blocked(struct session *session)
+{
+    struct qh_snapshot *snapshot = session->snapshot;
+
+    if (snapshot->blocked_ns == QH_TIME_UNKNOWN && session->findings->count &&
+        session->began_ns != QH_TIME_UNKNOWN &&
+        snapshot->monotonic_ns > session->began_ns) {
+        snapshot->blocked_ns = snapshot->monotonic_ns - session->began_ns;
+        snapshot->blocked_source = "samples";
+        snapshot->blocked_at_least = true;
+    }
+}
+
+/* A core is one sample; a process is sampled until two in a row agree. */
+static struct qh_error *take_samples(struct qh_qemu *qemu,
+                                     struct session *session)
+{
+    QH_TRY(take_sample(qemu, session));
+    if (session->snapshot->is_core) {
+        return NULL;
+    }
+    for (int taken = 1; taken < MAX_SAMPLES; taken++) {
+        if (qh_findings_settled(session->findings)) {
+            break;
+        }
+        nanosleep(&sample_pause, NULL);
+        QH_TRY(take_sample(qemu, session));
+    }
+    QH_TRY(qh_findings_settle(session->findings));
+    tell_blocked(session);
+    return NULL;
+}
+
+/* Opens the target, examines it, and lets it go before anything is said. */
+static struct qh_error *examine(const struct request *request,
+                                struct session *session)
+{
+    QH_CLEANUP(qh_target_guard) struct qh_target *target = NULL;
+    QH_CLEANUP(qh_debug_guard) struct qh_debug *debug = NULL;
+    QH_CLEANUP(qh_qemu_guard) struct qh_qemu *qemu = NULL;
+    const struct qh_debug_options debug_options = {
+        .debuginfo_dir = request->debuginfo,
+    };
+
+    QH_TRY(open_target(request, &target));
+    QH_TRY(qh_debug_open(target, &debug_options, &debug));
+    QH_TRY(qh_qemu_create(target, debug, &qemu));
+    return take_samples(qemu, session);
+}
+
+static struct qh_error *print_report(const struct request *request,
+                                     const struct session *session)
+{
+    const char *no_color = getenv("NO_COLOR");
+    const struct qh_report report = {
+        .snapshot = session->snapshot,
+        .findings = session->findings,
+        .samples = session->findings->samples,
+        .pause_ns = session->pause_ns,
+        .colour = isatty(STDOUT_FILENO) && !(no_color && *no_color),
+        .tool_version = QHANG_VERSION,
+    };
+
+    return request->json ? qh_report_json(&report, stdout)
+                         : qh_report_text(&report, stdout);
+}
+
+static int status_of(const struct session *session)
+{
+    if (session->findings->count) {
+        return QH_EXIT_FINDING;
+    }
+    return session->snapshot->gap_count ? QH_EXIT_INCOMPLETE : QH_EXIT_CLEAN;
+}
+
+/* Reads a pid; false when `text` is none. */
+static bool read_pid(const char *text, pid_t *ret)
+{
+    char *end;
+
+    errno = 0;
+    long value = strtol(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || errno || value <= 0 ||
+        value > INT_MAX) {
+        return false;
+    }
+    *ret = (pid_t)value;
+    return true;
+}
+
+static int read_operand(const struct qh_command *command, int argc,
+                        char **argv, struct request *request)
+{
+    if (argc - optind > 1) {
+        return qh_usage_error(command, "one PID at a time, not also %s",
+                              argv[optind + 1]);
+    }
+    if (argc == optind) {
+        return request->core
+                   ? 0
+                   : qh_usage_error(command, "give a PID, or --core FILE");
+    }
+    if (request->core) {
+        return qh_usage_error(command, "a PID (%s) and --core exclude "
+                                       "each other", argv[optind]);
+    }
+    if (!read_pid(argv[optind], &request->pid)) {
+        return qh_fail(qh_error_try(
+            qh_error_new(QH_ERR_USAGE, "no PID: %s", argv[optind]),
+            "pgrep -a qemu, to find the PID by the name"));
+    }
+    return 0;
+}
+
+/* Fills the request; gives 0, or the exit status once that is all. */
+static int read_arguments(const struct qh_command *command, int argc,
+                          char **argv, struct request *request, bool *ret_done)
+{
+    int code;
+
+    *ret_done = true;
+    while ((code = qh_next_option(command, argc, argv)) != -1) {
+        switch (code) {
+        case OPTION_CORE:
+            request->core = optarg;
+            break;
+        case OPTION_EXE:
+            request->exe = optarg;
+            break;
+        case OPTION_DEBUGINFO:
+            request->debuginfo = optarg;
+            break;
+        case OPTION_JSON:
+            request->json = true;
+            break;
+        case QH_OPTION_HELP:
+            qh_print_help(command, stdout);
+            return QH_EXIT_CLEAN;
+        default:
+            return QH_EXIT_USAGE;
+        }
+    }
+    int status = read_operand(command, argc, argv, request);
+    if (!status && request->exe && !request->core) {
+        status = qh_usage_error(command, "--exe goes with --core only");
+    }
+    *ret_done = status != 0;
+    return status;
+}
+
+static int run(const struct qh_command *command, int argc, char **argv)
+{
+    QH_CLEANUP(session_deinit)
+    struct session session = { .pause_ns = QH_TIME_UNKNOWN,
+                               .began_ns = QH_TIME_UNKNOWN };
+    struct request request = { .pid = 0 };
+    bool done;
+    int status = read_arguments(command, argc, argv, &request, &done);
+
+    if (done) {
+        return status;
+    }
+    struct qh_error *error = examine(&request, &session);
+    if (!error) {
+        error = print_report(&request, &session);
+    }
+    return error ? qh_fail(error) : status_of(&session);
+}
+
+const struct qh_command qh_command_diagnose = {
+    .name = "diagnose",
+    .usage = "usage: qhang diagnose [OPTION]... PID\n"
+             "       qhang diagnose [OPTION]... --core FILE [--exe FILE]",
+    .about = "Says what a QEMU waits for, which wake-up was lost, and whether "
+             "it heals.",
+    .more = "The process is stopped for about a millisecond, up to five "
+            "times, and never\n"
+            "changed. The debug symbols of exactly this build are needed.\n"
+            "\n"
+            "Exit status: 0 no hang found, 1 a hang found, 2 none found but "
+            "not all could\n"
+            "be read, 3 could not examine, 64 wrong usage.\n"
+            "\n"
+            "Example: sudo qhang diagnose 19795\n",
+    .options = options,
+    .option_count = QH_COUNT(options),
+    .run = run,
+};

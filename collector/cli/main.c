@@ -1,0 +1,80 @@
+/* qhang: finds the command and runs it.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cli/cli.h"
+
+#include <locale.h>
+#include <signal.h>
+#include <string.h>
+
+static const struct qh_command *const commands[] = {
+    &qh_command_diagnose,
+};
+
+static const struct qh_option options[] = {
+    QH_HELP_OPTION,
+    { QH_OPTION_VERSION, "version", NULL, "show the version of qhang" },
+};
+
+static const struct qh_command qhang = {
+    .name = "",
+    .usage = "usage: qhang COMMAND [OPTION]...\n"
+             "       qhang --help | --version",
+    .about = "Finds out why a QEMU hangs.",
+    .options = options,
+    .option_count = QH_COUNT(options),
+};
+
+static void print_main_help(FILE *out)
+{
+    qh_print_help(&qhang, out);
+    fputs("\ncommands:\n", out);
+    for (size_t i = 0; i < QH_COUNT(commands); i++) {
+        fprintf(out, "  %-20s  %s\n", commands[i]->name, commands[i]->about);
+    }
+    fputs("\n`qhang COMMAND --help` tells about a command.\n"
+          "\nExample: sudo qhang diagnose 19795\n",
+          out);
+}
+
+/* An argument that begins with a dash, where the command should stand. */
+static int run_option(int argc, char **argv)
+{
+    switch (qh_next_option(&qhang, argc, argv)) {
+    case QH_OPTION_HELP:
+        print_main_help(stdout);
+        return QH_EXIT_CLEAN;
+    case QH_OPTION_VERSION:
+        puts("qhang " QHANG_VERSION);
+        return QH_EXIT_CLEAN;
+    case '?':
+        return QH_EXIT_USAGE;
+    default:
+        return qh_usage_error(&qhang, "no command given");
+    }
+}
+
+static int run(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_main_help(stderr);
+        return QH_EXIT_USAGE;
+    }
+    if (argv[1][0] == '-') {
+        return run_option(argc, argv);
+    }
+    for (size_t i = 0; i < QH_COUNT(commands); i++) {
+        if (!strcmp(argv[1], commands[i]->name)) {
+            return commands[i]->run(commands[i], argc - 1, argv + 1);
+        }
+    }
+    return qh_usage_error(&qhang, "no such command: %s", argv[1]);
+}
+
+int main(int argc, char **argv)
+{
+    setlocale(LC_CTYPE, "");
+    /* A reader that goes away is reported, not died of: the target comes
+     * first, and the exit status must not look like a verdict. */
+    signal(SIGPIPE, SIG_IGN);
+    return qh_finish_output(run(argc, argv));
+}

@@ -1,0 +1,114 @@
+/* Options and help, from the table of a command.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cli/cli.h"
+#include "report/report.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_OPTIONS = 16 };
+
+int qh_usage_error(const struct qh_command *command, const char *format, ...)
+{
+    va_list arguments;
+    char message[512];
+
+    va_start(arguments, format);
+    vsnprintf(message, sizeof(message), format, arguments);
+    va_end(arguments);
+    struct qh_error *error = qh_error_new(QH_ERR_USAGE, "%s", message);
+    error = qh_error_try(error, "qhang %s%s--help", command->name,
+                         *command->name ? " " : "");
+    return qh_fail(error);
+}
+
+static void fill_getopt(const struct qh_command *command,
+                        struct option longs[MAX_OPTIONS + 1])
+{
+    memset(longs, 0, (MAX_OPTIONS + 1) * sizeof(*longs));
+    for (size_t i = 0; i < command->option_count && i < MAX_OPTIONS; i++) {
+        const struct qh_option *option = &command->options[i];
+        longs[i].name = option->name;
+        longs[i].has_arg =
+            option->argument ? required_argument : no_argument;
+        longs[i].val = option->code;
+    }
+}
+
+/* After a '?': `optopt` is the code of the option when its argument is what
+ * is wrong with it, and 0 when there is no such option. */
+static void say_what_is_wrong(const struct qh_command *command, char **argv,
+                              bool missing)
+{
+    const char *given = optind > 0 ? argv[optind - 1] : "";
+    int length = (int)strcspn(given, "=");
+
+    if (missing) {
+        qh_usage_error(command, "%.*s needs an argument", length, given);
+    } else if (optopt && !strncmp(given, "--", 2)) {
+        qh_usage_error(command, "%.*s takes no argument", length, given);
+    } else if (optopt) {
+        qh_usage_error(command, "no such option: -%c", optopt);
+    } else {
+        qh_usage_error(command, "no such option, or not the only one: %.*s",
+                       length, given);
+    }
+}
+
+int qh_next_option(const struct qh_command *command, int argc, char **argv)
+{
+    struct option longs[MAX_OPTIONS + 1];
+
+    fill_getopt(command, longs);
+    opterr = 0;
+    /* The colon has a missing argument told from an unknown option. */
+    int code = getopt_long(argc, argv, ":h", longs, NULL);
+    if (code == '?' || code == ':') {
+        say_what_is_wrong(command, argv, code == ':');
+        return '?';
+    }
+    return code;
+}
+
+static void print_option(const struct qh_option *option, FILE *out)
+{
+    char left[64];
+
+    snprintf(left, sizeof(left), "--%s%s%s", option->name,
+             option->argument ? " " : "",
+             option->argument ? option->argument : "");
+    fprintf(out, "  %-20s  %s\n", left, option->help);
+}
+
+void qh_print_help(const struct qh_command *command, FILE *out)
+{
+    fprintf(out, "%s\n\n%s\n\n", command->usage, command->about);
+    for (size_t i = 0; i < command->option_count; i++) {
+        print_option(&command->options[i], out);
+    }
+    if (command->more) {
+        fprintf(out, "\n%s", command->more);
+    }
+}
+
+int qh_fail(struct qh_error *error)
+{
+    int status = error->code == QH_ERR_USAGE ? QH_EXIT_USAGE : QH_EXIT_FAILED;
+
+    fflush(stdout);
+    qh_report_error(error, stderr);
+    qh_error_destroy(error);
+    return status;
+}
+
+int qh_finish_output(int status)
+{
+    if (fflush(stdout) || ferror(stdout)) {
+        int errnum = errno;
+        return qh_fail(qh_error_errno(QH_ERR_SYSTEM, errnum,
+                                      "cannot write to standard output"));
+    }
+    return status;
+}
