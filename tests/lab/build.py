@@ -29,6 +29,7 @@ from labapt import LabError, PrivateApt, SourceMissing
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
 CFIX = CHECKOUT / "cfix/qemu"
+FAULTY = HERE / "faulty"
 
 WANTED = "1:10.2.2+ds-1"
 SUITE = "sid"
@@ -38,6 +39,7 @@ EXIT_FAILED = 1
 EXIT_MISSING = 77
 
 SOURCE_STAMP = "source.json"
+MACROS = "scripts/cocci-macro-file.h"
 SOURCES = ("block/graph-lock.c", "util/qemu-coroutine-sleep.c")
 DAEMON = ("storage-daemon/qemu-storage-daemon",)
 TOOLS = DAEMON + ("qemu-img", "qemu-io")
@@ -50,6 +52,15 @@ CONFIGURE = (
     "--enable-linux-aio", "--enable-linux-io-uring", "--disable-docs",
     "--disable-werror", "--disable-download", "--disable-install-blobs",
 )
+
+
+# The file that each part consists of, for the stamps.
+TEXTS = {
+    "graph": CFIX / "graph-kick.cocci",
+    "sleep": CFIX / SOURCES[1],
+    "faulty-graph": FAULTY / "graph-unkick.cocci",
+    "faulty-sleep": FAULTY / Path(SOURCES[1]).name,
+}
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,11 @@ BUILDS = {build.name: build for build in (
     Build("clang-stock", (), DAEMON, CLANG),
     Build("O0", ("graph",), TOOLS, DEBUG),
     Build("O0-stock", (), DAEMON, DEBUG),
+    # How stock and graphfix are made where only a repaired source is to be
+    # had; here the repairs are put in first.
+    Build("stock-again", ("graph", "sleep", "faulty-graph", "faulty-sleep"),
+          DAEMON),
+    Build("graphfix-again", ("graph", "sleep", "faulty-sleep"), DAEMON),
 )}
 FIRST = ("stock", "graphfix", "fixed")
 
@@ -168,6 +184,9 @@ class Source:
     def _take_first_that_serves(self, apt: PrivateApt) -> None:
         """The wanted version, else the newest that has the cache cleaner.
 
+        A newer one ships with both repairs: bring_into() puts the faults
+        back, with the pieces in faulty/.
+
         What the archive can deliver is decided by the download: a version
         may stand in the index with its files gone.
         """
@@ -203,28 +222,39 @@ class Source:
             shutil.copyfile(self.tree / name, kept)
 
     def bring_into(self, parts: Sequence[str]) -> None:
-        """Pristine, then `parts` of cfix/qemu.
+        """Faulty, then `parts` applied; what is unchanged is not touched.
 
-        A file's time changes only when its content does, so that ninja
-        compiles no more than that.
+        Worked out beside the tree, so that a file's time changes only when
+        its content does, and ninja compiles no more than that.
         """
-        if not self.faulty_as_shipped:
-            raise SourceMissing(
-                f"the archive has qemu {self.version} only, which ships with "
-                f"both repairs; {WANTED} is gone")
         with scratch(self.lab) as copy:
-            for name in (*SOURCES, "scripts/cocci-macro-file.h"):
+            for name in (*SOURCES, MACROS):
                 (copy / name).parent.mkdir(parents=True, exist_ok=True)
                 kept = self.lab / "orig" / name
                 origin = kept if kept.is_file() else self.tree / name
                 shutil.copyfile(origin, copy / name)
+            if not self.faulty_as_shipped:
+                parts = ("faulty-graph", "faulty-sleep", *parts)
             for part in parts:
-                run(self.lab, [sys.executable, str(CFIX / "apply.py"),
-                               "apply", str(copy), "--part", part], copy)
+                self._apply(copy, part)
             for name in SOURCES:
                 new = (copy / name).read_bytes()
                 if (self.tree / name).read_bytes() != new:
                     (self.tree / name).write_bytes(new)
+
+    def _apply(self, copy: Path, part: str) -> None:
+        """One repair of cfix/qemu, or one of the faults put back."""
+        graph, sleep = SOURCES
+        if part == "faulty-graph":
+            run(self.lab, ["spatch", "--very-quiet", "--in-place",
+                           "--macro-file", str(copy / MACROS), "--sp-file",
+                           str(FAULTY / "graph-unkick.cocci"),
+                           str(copy / graph)], copy)
+        elif part == "faulty-sleep":
+            shutil.copyfile(FAULTY / Path(sleep).name, copy / sleep)
+        else:
+            run(self.lab, [sys.executable, str(CFIX / "apply.py"), "apply",
+                           str(copy), "--part", part], copy)
 
 
 @contextmanager
@@ -274,10 +304,7 @@ def recipe(build: Build, version: str) -> str:
     Holds the texts of the changes: an edited repair is built anew.
     """
     texts = [version, *build.parts, *build.targets, *build.flavour.options]
-    if "sleep" in build.parts:
-        texts.append((CFIX / SOURCES[1]).read_text())
-    if "graph" in build.parts:
-        texts.append((CFIX / "graph-kick.cocci").read_text())
+    texts += [TEXTS[part].read_text() for part in build.parts]
     return json.dumps(texts)
 
 
