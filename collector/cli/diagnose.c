@@ -118,6 +118,26 @@ static struct qh_error *take_samples(struct qh_qemu *qemu,
     return NULL;
 }
 
+/* Without debug information there is no telling what the program is but by its
+ * name; one that is called otherwise gets told so, too. */
+static struct qh_error *doubt_name(const struct qh_target *target,
+                                   struct qh_error *error)
+{
+    const char *exe = qh_target_process(target)->exe;
+    const char *name = strrchr(exe, '/') ? strrchr(exe, '/') + 1 : exe;
+
+    if (!error || error->code != QH_ERR_NO_DEBUGINFO || !*name ||
+        strstr(name, "qemu") || strstr(name, "kvm")) {
+        return error;
+    }
+    struct qh_error *doubt = qh_error_new(
+        QH_ERR_NOT_QEMU, "%s is no QEMU by its name, and there is %s", name,
+        error->message);
+    doubt = qh_error_path(doubt, exe);
+    qh_error_destroy(error);
+    return doubt;
+}
+
 /* Opens the target, examines it, and lets it go before anything is said. */
 static struct qh_error *examine(const struct request *request,
                                 struct session *session)
@@ -130,7 +150,7 @@ static struct qh_error *examine(const struct request *request,
     };
 
     QH_TRY(open_target(request, &target));
-    QH_TRY(qh_debug_open(target, &debug_options, &debug));
+    QH_TRY(doubt_name(target, qh_debug_open(target, &debug_options, &debug)));
     QH_TRY(qh_qemu_create(target, debug, &qemu));
     return take_samples(qemu, session);
 }
@@ -258,8 +278,7 @@ const struct qh_command qh_command_diagnose = {
     .name = "diagnose",
     .usage = "usage: qhang diagnose [OPTION]... PID\n"
              "       qhang diagnose [OPTION]... --core FILE [--exe FILE]",
-    .about = "Says what a QEMU waits for, which wake-up was lost, and whether "
-             "it heals.",
+    .about = "Says what a QEMU hangs on and whether it heals.",
     .more = "The process is stopped for about a millisecond, up to five "
             "times, and never\n"
             "changed. The debug symbols of exactly this build are needed.\n"

@@ -7,17 +7,18 @@ static const char *thread_name(const struct qh_thread *thread)
     return thread->name ? thread->name : "?";
 }
 
-/* A thread in state D: it could not be stopped, so nothing else is known. */
+/* A thread that could not be stopped in time, so that nothing else is known of
+ * it: in state D, or with no CPU to run on. */
 static struct qh_error *note_in_kernel(const struct qh_thread *thread,
                                        struct qh_findings *findings)
 {
     return qh_note_add(
         findings, "kernel.stuck", thread->tid,
         qh_arena_printf(&findings->arena,
-                        "thread %d (%s) did not stop: state D, in %s",
+                        "thread %d (%s) did not stop in time: %s%s",
                         (int)thread->tid, thread_name(thread),
-                        thread->blocked_in ? thread->blocked_in
-                                           : "the kernel"));
+                        thread->blocked_in ? "it is in " : "state D, or no CPU",
+                        thread->blocked_in ? thread->blocked_in : ""));
 }
 
 /* has_writer at 1 is the lock held; only the main thread takes it

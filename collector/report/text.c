@@ -31,7 +31,8 @@ static void print_head(const struct qh_report *report, FILE *out)
 
     qh_wrap_begin_flush(&wrap, out, HEADLINE_INDENT);
     print_identity(&wrap, snapshot);
-    if (snapshot->blocked_ns != QH_TIME_UNKNOWN) {
+    /* How long an idle main loop has slept is no news. */
+    if (report->findings->count && snapshot->blocked_ns != QH_TIME_UNKNOWN) {
         qh_wrap_printf(&wrap, " blocked %s%s%s",
                        snapshot->blocked_at_least ? "at least " : "",
                        qh_duration(snapshot->blocked_ns).text,
@@ -55,11 +56,17 @@ static void count_piece(struct qh_wrap *wrap, size_t count, const char *noun,
 static void print_examined(const struct qh_snapshot *snapshot, FILE *out)
 {
     struct qh_wrap wrap;
+    size_t pooled = 0;
+
+    for (size_t i = 0; i < snapshot->coroutine_count; i++) {
+        pooled += snapshot->coroutines[i].state == QH_CO_POOLED;
+    }
 
     qh_wrap_begin(&wrap, out, "examined");
     count_piece(&wrap, snapshot->thread_count, "thread", ",");
     count_piece(&wrap, snapshot->context_count, "context", ",");
-    count_piece(&wrap, snapshot->coroutine_count, "coroutine", ",");
+    count_piece(&wrap, snapshot->coroutine_count - pooled, "coroutine", "");
+    qh_wrap_printf(&wrap, "(and %zu pooled),", pooled);
     count_piece(&wrap, snapshot->sleeper_count, "sleeper", ",");
     count_piece(&wrap, snapshot->timer_count, "timer", "");
     qh_wrap_end(&wrap);
@@ -75,7 +82,7 @@ static const char *state_words(const struct qh_thread *thread)
     case QH_THREAD_IN_KERNEL:
         break;
     }
-    return "stuck in the kernel:";
+    return "did not stop, in";
 }
 
 /* Where the main thread is: with no finding, the next thing one asks. */

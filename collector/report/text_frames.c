@@ -78,6 +78,16 @@ static size_t last_frame(const struct qh_backtrace *stack, size_t first)
     return last;
 }
 
+/* Whether the frame says the same as the one inside of it, as a part that the
+ * compiler split off (.part.0) and inlined elsewhere does. */
+static bool is_repeated(const struct qh_backtrace *stack, size_t i)
+{
+    const char *name = stack->frames[i].function;
+
+    return i && name && is_one_of(stack->frames[i - 1].function, &name, 1) &&
+           stack->frames[i - 1].is_inline;
+}
+
 /* Prints one link of the chain; false, and dots instead, when the last line
  * has no room for it and for dots behind it. */
 static bool print_link(struct qh_wrap *wrap, const char *text, bool is_last,
@@ -109,6 +119,9 @@ void qh_text_frames(struct qh_wrap *wrap, const struct qh_backtrace *stack,
     for (size_t i = first; i < last; i++) {
         const struct qh_frame *frame = &stack->frames[i];
         char link[512];
+        if (i > first && is_repeated(stack, i)) {
+            continue;
+        }
         snprintf(link, sizeof(link), "%s%s", i == first ? "" : "<- ",
                  frame->function ? frame->function : "?");
         if (!print_link(wrap, link, i + 1 == last && !stack->cut,
