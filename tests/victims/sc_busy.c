@@ -34,11 +34,11 @@ static unsigned busy_left;
 static unsigned main_rounds;
 static bool stop;
 
-/* From 0 to 127 us, differently for each, so that they drift past each
- * other. */
+/* From 0 to 2 ms, differently for each, so that they drift past each other;
+ * and long enough for the writer to find an instant without a reader. */
 static int64_t nap_ns(const struct worker *worker)
 {
-    return (worker->rounds * (2 * worker->index + 3)) % 128 * 1000;
+    return (worker->rounds * (2 * worker->index + 3)) % 128 * 16000;
 }
 
 static void busy_co_entry(void *opaque)
