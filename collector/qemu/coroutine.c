@@ -305,7 +305,7 @@ static struct qh_error *mark_pooled(struct qh_reader *reader,
     return NULL;
 }
 
-/* A pool is a list of batches since 10.0, of coroutines before. */
+/* A pool is a list of batches since 9.0, of coroutines before. */
 static struct qh_error *mark_pool(struct qh_reader *reader, struct raddr first)
 {
     struct qh_loop_guard guard = { 0 };

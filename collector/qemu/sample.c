@@ -50,6 +50,18 @@ static struct qh_error *copy_string(struct qh_arena *arena, const char *text,
     return text && !*ret ? qh_error_no_memory() : NULL;
 }
 
+/* The kernel keeps 15 bytes of a program's name; the executable's name is the
+ * whole of it, unless the process has given itself another one. */
+static const char *whole_name(const struct qh_process *process)
+{
+    const char *slash = strrchr(process->exe, '/');
+    const char *base = slash ? slash + 1 : process->exe;
+    size_t length = strlen(process->name);
+
+    return length && !strncmp(base, process->name, length) ? base
+                                                           : process->name;
+}
+
 static struct qh_error *describe_process(struct qh_reader *reader)
 {
     struct qh_snapshot *snapshot = reader->snapshot;
@@ -58,7 +70,7 @@ static struct qh_error *describe_process(struct qh_reader *reader)
 
     snapshot->is_core = process->kind == QH_TARGET_CORE;
     snapshot->pid = process->pid;
-    QH_TRY(copy_string(arena, process->name, &snapshot->name));
+    QH_TRY(copy_string(arena, whole_name(process), &snapshot->name));
     QH_TRY(copy_string(arena, process->exe, &snapshot->exe));
     QH_TRY(copy_string(arena, process->core, &snapshot->core));
     QH_TRY(copy_string(arena, qh_debug_build_id(reader->qemu->debug),

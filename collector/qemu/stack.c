@@ -150,14 +150,34 @@ static struct qh_error *walk_below(struct qh_reader *reader,
     return add_part(reader, walk, &regs);
 }
 
+/* A thread that was not stopped has no stack to show: what it does is not
+ * known, and the report must not look as if it were. */
+static struct qh_error *note_unstopped(struct qh_reader *reader,
+                                       struct qh_thread *thread)
+{
+    struct qh_snapshot *snapshot = reader->snapshot;
+    bool in_kernel = thread->state == QH_THREAD_IN_KERNEL;
+    const char *what =
+        qh_arena_printf(&snapshot->arena, "stack of thread %d", thread->tid);
+
+    thread->stack.cut = in_kernel ? "in the kernel (state D): did not stop"
+                                  : "did not get to a CPU to be stopped";
+    return what
+               ? qh_snapshot_gap(snapshot, what, qh_raddr(0), thread->stack.cut,
+                                 in_kernel ? "look at what it waits for: "
+                                             "/proc/PID/task/TID/stack"
+                                           : "run it again when the host is "
+                                             "less busy")
+               : qh_error_no_memory();
+}
+
 static struct qh_error *walk_thread(struct qh_reader *reader,
                                     struct qh_thread *thread,
                                     struct qh_thread_work *work)
 {
     work->walk.lines = &thread->stack;
     if (work->task->stop != QH_TASK_STOPPED) {
-        thread->stack.cut = "the thread is in the kernel and did not stop";
-        return NULL;
+        return note_unstopped(reader, thread);
     }
     QH_TRY(add_part(reader, &work->walk, &work->task->regs));
     if (work->current.value && work->leader.value) {

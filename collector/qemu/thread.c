@@ -82,7 +82,7 @@ static struct qh_error *read_variables(struct qh_reader *reader,
     if (qh_raddr_equal(work->current, work->leader)) {
         work->current = qh_raddr(0);
     }
-    /* renamed with the batches of 10.0 (commit 86a637e48104) */
+    /* renamed with the batches of 9.0 (commit 86a637e48104) */
     QH_TRY(read_renamed_tls(reader, task, "co_tls_local_pool",
                             "co_tls_alloc_pool", 8, &work->local_pool.value));
     /* renamed in 9.0 (commit 195801d700c0) */
@@ -91,6 +91,13 @@ static struct qh_error *read_variables(struct qh_reader *reader,
     thread->holds_bql = bql != 0;
     thread->coroutine = work->current;
     return NULL;
+}
+
+/* Asleep where no signal reaches it. A thread that did not stop for want of a
+ * CPU is none of these: nothing is known of it but that it may run. */
+static bool in_kernel(const struct qh_task *task)
+{
+    return task->stop == QH_TASK_IN_KERNEL && task->state == 'D';
 }
 
 static struct qh_error *add_thread(struct qh_reader *reader,
@@ -115,8 +122,7 @@ static struct qh_error *add_thread(struct qh_reader *reader,
     thread->last_ran_ns =
         task->last_ran_ns ? task->last_ran_ns : QH_TIME_UNKNOWN;
     thread->role = task->tid == snapshot->pid ? QH_ROLE_MAIN : QH_ROLE_OTHER;
-    thread->state = task->stop == QH_TASK_IN_KERNEL ? QH_THREAD_IN_KERNEL
-                                                    : QH_THREAD_RUNNABLE;
+    thread->state = in_kernel(task) ? QH_THREAD_IN_KERNEL : QH_THREAD_RUNNABLE;
     if (task->stop == QH_TASK_STOPPED && task->fs_base) {
         QH_NOTE(reader, "thread-local variables of a thread",
                 read_variables(reader, thread, &reader->threads[index]));
@@ -167,7 +173,7 @@ static void judge_role(struct qh_thread *thread)
 
 static void judge_state(struct qh_thread *thread, const struct qh_task *task)
 {
-    if (task->stop == QH_TASK_IN_KERNEL) {
+    if (in_kernel(task)) {
         thread->blocked_in = task->wchan[0] ? task->wchan : "the kernel";
     } else if (qh_arch_wait(task, &thread->blocked_in) == QH_WAIT_BLOCKED) {
         thread->state = QH_THREAD_BLOCKED;

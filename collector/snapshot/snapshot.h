@@ -75,7 +75,8 @@ const char *qh_armed_name(enum qh_armed armed);
 const char *qh_clock_name(enum qh_clock clock);
 
 enum qh_thread_state {
-    QH_THREAD_RUNNABLE,  /* in user code, or its event has come */
+    QH_THREAD_RUNNABLE,  /* in user code, its event has come, or it did not
+                          * get to a CPU to be stopped (then no frames) */
     QH_THREAD_BLOCKED,   /* asleep in a system call, nothing has come */
     QH_THREAD_IN_KERNEL, /* did not stop: state D; no frames */
 };
