@@ -72,7 +72,8 @@ sh tests/setup.sh
 if [ ! -f "$build/build.ninja" ]; then
     quietly "setting up $build" meson setup "$build" -Dwerror=true
 fi
-quietly "building" meson compile -C "$build"
+quietly "building" meson compile -C "$build" \
+    collector/qhang:executable tests/victims/victim
 start_victim
 diagnose "$victim"
 quietly "taking a core: gcore $victim" gcore -o "$work/core" "$victim"
