@@ -161,8 +161,7 @@ def _check_sleeper(got: Diagnosis, finding: dict[str, Any],
     assert int(finding["coroutine"], 16) == sleeper["coroutine"], got.told()
     assert finding["tid"] == sleeper["tid"], got.told()
     coroutine = got.coroutine(sleeper["coroutine"])
-    assert coroutine["entry"] == "cache_clean_timer_entry" \
-        or "cache_clean" in coroutine["entry"], got.told()
+    assert coroutine["entry"] == "cache_clean_timer", got.told()
     assert coroutine["state"] == "suspended", got.told()
     assert _in_order(SLEEPER_STACK, _names(coroutine)), got.told()
     context = int(coroutine["context"], 16)
@@ -176,7 +175,8 @@ def _check_sleeper(got: Diagnosis, finding: dict[str, Any],
     rows = [s for s in got.report["sleepers"]
             if int(s["wake_address"], 16) == sleeper["wake_address"]]
     assert len(rows) == 1, got.told()
-    assert rows[0]["armed"] == (sleeper["to_wake"] != 0), got.told()
+    armed = "armed" if sleeper["to_wake"] else "erased"
+    assert rows[0]["armed"] == armed, got.told()
 
 
 def check_wake_lost(got: Diagnosis, main_tid: int, known: dict[str, Any],
