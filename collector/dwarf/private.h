@@ -162,6 +162,11 @@ struct qh_error *qh_dwarf_error(struct qh_debug *debug, const char *doing)
 
 /* type.c: the type a DIE has, typedefs and qualifiers taken off. */
 bool qh_type_of(Dwarf_Die *die, Dwarf_Die *ret);
+/* Bytes of a type that qh_type_of() gave, and of one item if it is an array
+ * (else the same). 0 for what has no size: an open array, void. */
+struct qh_error *qh_type_size(struct qh_debug *debug, const Dwarf_Die *type,
+                              uint64_t *ret_bytes, uint64_t *ret_item_bytes)
+    QH_MUST_CHECK;
 
 /* scope.c: the function at an address and the blocks and inlined functions in
  * it that hold the address, outermost first. */

@@ -8,16 +8,30 @@
 /* Typedefs of typedefs, structs in structs: real ones are far shallower. */
 enum { MAX_TYPE_DEPTH = 32 };
 
+/* Takes typedefs and qualifiers off; goes on to the body in a type unit. */
+static bool peel(Dwarf_Die *die, Dwarf_Die *ret)
+{
+    Dwarf_Attribute attribute;
+    Dwarf_Die body;
+
+    if (dwarf_peel_type(die, ret) != 0) {
+        return false;
+    }
+    if (dwarf_formref_die(dwarf_attr(ret, DW_AT_signature, &attribute),
+                          &body)) {
+        *ret = body;
+    }
+    return true;
+}
+
 bool qh_type_of(Dwarf_Die *die, Dwarf_Die *ret)
 {
     Dwarf_Attribute attribute;
     Dwarf_Die type;
 
-    if (!dwarf_formref_die(dwarf_attr_integrate(die, DW_AT_type, &attribute),
-                           &type)) {
-        return false;
-    }
-    return dwarf_peel_type(&type, ret) == 0;
+    return dwarf_formref_die(dwarf_attr_integrate(die, DW_AT_type, &attribute),
+                             &type) &&
+           peel(&type, ret);
 }
 
 /* A DIE by name in one index: a tag first, else what a typedef stands for. */
@@ -35,7 +49,7 @@ static bool in_unit(const struct qh_unit *unit, const char *name, bool tag_only,
         return false;
     }
     die = unit->dies[index];
-    return dwarf_peel_type(&die, ret) == 0;
+    return peel(&die, ret);
 }
 
 /*
@@ -154,7 +168,7 @@ static struct qh_error *find_type(struct qh_debug *debug, const char *name,
     return NULL;
 }
 
-/* An embedded struct that this unit only declares (type units). */
+/* An embedded struct that this unit only declares: its body by its name. */
 static struct qh_error *complete(struct qh_debug *debug, Dwarf_Die *type)
 {
     bool found = false;
@@ -305,6 +319,32 @@ static size_t dimensions(Dwarf_Die *array, uint64_t *ret, size_t room)
 
 enum { MAX_DIMENSIONS = 4 };
 
+struct qh_error *qh_type_size(struct qh_debug *debug, const Dwarf_Die *type,
+                              uint64_t *ret_bytes, uint64_t *ret_item_bytes)
+{
+    uint64_t lengths[MAX_DIMENSIONS];
+    uint64_t items = 1;
+    Dwarf_Die item = *type;
+    Dwarf_Word bytes = 0;
+
+    while (dwarf_tag(&item) == DW_TAG_array_type) {
+        size_t count = dimensions(&item, lengths, MAX_DIMENSIONS);
+        for (size_t i = 0; i < count; i++) {
+            items *= lengths[i];
+        }
+        if (!qh_type_of(&item, &item)) {
+            break;
+        }
+    }
+    QH_TRY(complete(debug, &item));
+    if (dwarf_aggregate_size(&item, &bytes) != 0) {
+        bytes = 0; /* void, a function */
+    }
+    *ret_bytes = items * bytes;
+    *ret_item_bytes = bytes;
+    return NULL;
+}
+
 /* A path on its way down. */
 struct path {
     const char *type;
@@ -322,13 +362,15 @@ static struct qh_error *path_error(const struct path *path, const char *why)
  * Steps from an array to one element by the indexes that stand in the path; an
  * array of one may do without. All dimensions are taken at once.
  */
-static struct qh_error *index_array(struct path *path, struct place *place)
+static struct qh_error *index_array(struct qh_debug *debug, struct path *path,
+                                    struct place *place)
 {
     uint64_t lengths[MAX_DIMENSIONS];
     size_t count = dimensions(&place->type, lengths, MAX_DIMENSIONS);
     uint64_t item = 0;
     Dwarf_Die element;
-    Dwarf_Word bytes = 0;
+    uint64_t bytes = 0;
+    uint64_t item_bytes = 0;
 
     for (size_t i = 0; i < count; i++) {
         uint64_t index = 0;
@@ -347,10 +389,10 @@ static struct qh_error *index_array(struct path *path, struct place *place)
         }
         item = item * (lengths[i] ? lengths[i] : 1) + index;
     }
-    if (!qh_type_of(&place->type, &element) ||
-        dwarf_aggregate_size(&element, &bytes) != 0) {
+    if (!qh_type_of(&place->type, &element)) {
         return path_error(path, "an array of nothing known");
     }
+    QH_TRY(qh_type_size(debug, &element, &bytes, &item_bytes));
     place->type = element;
     place->offset += item * bytes;
     return NULL;
@@ -363,7 +405,7 @@ static struct qh_error *step_member(struct qh_debug *debug, struct path *path,
     int tag = 0;
 
     while (dwarf_tag(&place->type) == DW_TAG_array_type) {
-        QH_TRY(index_array(path, place));
+        QH_TRY(index_array(debug, path, place));
     }
     QH_TRY(complete(debug, &place->type));
     tag = dwarf_tag(&place->type);
@@ -388,7 +430,7 @@ static struct qh_error *walk_path(struct qh_debug *debug, struct path *path,
             if (dwarf_tag(&place->type) != DW_TAG_array_type) {
                 return path_error(path, "no array");
             }
-            QH_TRY(index_array(path, place));
+            QH_TRY(index_array(debug, path, place));
         }
         if (!*path->rest) {
             return NULL;
@@ -420,23 +462,9 @@ static struct qh_error *measure(struct qh_debug *debug, struct place *place,
         .bit_shift = place->bit_shift,
     };
     Dwarf_Die item = place->type;
-    Dwarf_Word bytes = 0;
 
-    if (dwarf_tag(&item) == DW_TAG_array_type) {
-        /* An open array ("char data[]") has no size of its own. */
-        field.bytes = dwarf_aggregate_size(&item, &bytes) == 0 ? bytes : 0;
-        while (dwarf_tag(&item) == DW_TAG_array_type) {
-            if (!qh_type_of(&item, &item)) {
-                break;
-            }
-        }
-    }
-    QH_TRY(complete(debug, &item));
-    if (dwarf_aggregate_size(&item, &bytes) == 0) {
-        field.item_bytes = bytes;
-    }
-    if (dwarf_tag(&place->type) != DW_TAG_array_type) {
-        field.bytes = field.item_bytes;
+    QH_TRY(qh_type_size(debug, &item, &field.bytes, &field.item_bytes));
+    while (dwarf_tag(&item) == DW_TAG_array_type && qh_type_of(&item, &item)) {
     }
     field.is_signed = is_signed(&item);
     *ret = field;
@@ -458,15 +486,11 @@ struct qh_error *qh_debug_field(struct qh_debug *debug, const char *type,
 struct qh_error *qh_debug_sizeof(struct qh_debug *debug, const char *type,
                                  const char *anchor, uint64_t *ret_bytes)
 {
+    uint64_t item_bytes = 0;
     Dwarf_Die die;
-    Dwarf_Word bytes = 0;
 
     QH_TRY(find_type(debug, type, anchor, &die));
-    if (dwarf_aggregate_size(&die, &bytes) != 0) {
-        return qh_dwarf_error(debug, type);
-    }
-    *ret_bytes = bytes;
-    return NULL;
+    return qh_type_size(debug, &die, ret_bytes, &item_bytes);
 }
 
 /* The fixed-size forms do not tell a sign; gcc uses them for unsigned ones. */

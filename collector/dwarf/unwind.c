@@ -19,7 +19,7 @@ struct qh_walk {
     size_t carried_at;         /* ... last to this frame */
     bool step_failed;          /* memory that a step wanted was unreadable */
     uint64_t failed_at;        /* where, last; 0: never */
-    bool ended;                /* at the natural end */
+    bool ended;                /* found to be at the natural end */
     const char *cut;           /* static, or NULL */
     size_t count;
     struct qh_unwound frames[QH_MAX_FRAMES]; /* `count` are set */
@@ -127,6 +127,42 @@ static void carry(struct qh_walk *walk, const struct qh_unwound *inner,
     walk->carried_at = walk->count;
 }
 
+/* The call frame information for code at `pc`, the caller's to free; NULL. */
+static Dwarf_Frame *cfi_at(const struct qh_walk *walk, uint64_t pc)
+{
+    Dwfl_Module *module = dwfl_addrmodule(walk->debug->dwfl, pc);
+    Dwarf_Frame *frame = NULL;
+    Dwarf_Addr bias = 0;
+    Dwarf_CFI *cfi = module ? dwfl_module_eh_cfi(module, &bias) : NULL;
+
+    if (cfi && dwarf_cfi_addrframe(cfi, pc - bias, &frame) == 0) {
+        return frame;
+    }
+    cfi = module == walk->debug->exe ? dwfl_module_dwarf_cfi(module, &bias)
+                                     : NULL;
+    return cfi && dwarf_cfi_addrframe(cfi, pc - bias, &frame) == 0 ? frame
+                                                                   : NULL;
+}
+
+/*
+ * Whether the step outward from `inner` was a guess. Where there is no CFI,
+ * libdwfl takes rbp for a frame pointer, which in code of TCG or without frame
+ * pointers leads anywhere.
+ */
+static bool is_guess(const struct qh_walk *walk, const struct qh_unwound *inner,
+                     const struct qh_unwound *frame)
+{
+    Dwarf_Frame *cfi = NULL;
+
+    if (frame->regs.dwarf[QH_REG_RSP] != inner->regs.dwarf[QH_REG_RBP] + 16) {
+        return false;
+    }
+    cfi = cfi_at(walk, qh_lookup_pc(inner));
+    bool guess = !cfi;
+    free(cfi);
+    return guess;
+}
+
 /* What keeps an outer frame off the stack, or NULL. */
 static const char *refuse(const struct qh_walk *walk,
                           const struct qh_unwound *frame)
@@ -160,6 +196,9 @@ static bool add_frame(struct qh_walk *walk, const struct qh_unwound *frame)
         return true;
     }
     struct qh_unwound *inner = &walk->frames[walk->count - 1];
+    if (is_guess(walk, inner, frame)) {
+        return false;
+    }
     if (in_trampoline(walk, walk->count - 1)) {
         inner->cfa = frame->regs.dwarf[QH_REG_RSP];
         walk->ended = true;
@@ -202,6 +241,28 @@ static int on_frame(Dwfl_Frame *state, void *arg)
     return add_frame(walk, &frame) ? DWARF_CB_OK : DWARF_CB_ABORT;
 }
 
+/* Whether the CFI of the last frame says that it returns nowhere. libdwfl ends
+ * a walk in the same way when a register or memory was not to be had. */
+static bool returns_nowhere(const struct qh_walk *walk)
+{
+    uint64_t pc = qh_lookup_pc(&walk->frames[walk->count - 1]);
+    Dwarf_Frame *cfi = cfi_at(walk, pc);
+    Dwarf_Op memory[3];
+    Dwarf_Op *ops = NULL;
+    size_t count = 0;
+    bool nowhere = false;
+
+    if (cfi) {
+        int column = dwarf_frame_info(cfi, NULL, NULL, NULL);
+        nowhere = column >= 0 &&
+                  dwarf_frame_register(cfi, column, memory, &ops, &count) ==
+                      0 &&
+                  count == 0 && ops == memory;
+    }
+    free(cfi);
+    return nowhere;
+}
+
 /* Whether nothing calls the function of the last frame. */
 static bool is_outermost(const struct qh_walk *walk)
 {
@@ -217,7 +278,7 @@ static bool is_outermost(const struct qh_walk *walk)
             return true;
         }
     }
-    return in_trampoline(walk, walk->count - 1);
+    return in_trampoline(walk, walk->count - 1) || returns_nowhere(walk);
 }
 
 static const char *explain(const struct qh_walk *walk, struct qh_arena *arena,
@@ -258,9 +319,9 @@ static const char *run(struct qh_walk *walk)
         const char *why = result < 0 ? dwfl_errmsg(-1) : NULL;
         size_t reached = walk->count - 1;
 
-        walk->ended |= result == 0;
-        if (result >= 0 || !walk->count || reached == last ||
-            !walk->carried || walk->carried_at != reached) {
+        if (result > 0 || !walk->count || reached == last ||
+            !walk->carried || walk->carried_at != reached ||
+            is_outermost(walk)) {
             return why;
         }
         walk->start = walk->frames[reached].regs;
@@ -298,7 +359,7 @@ struct qh_error *qh_unwind(struct qh_debug *debug,
     if (!walk.ended && walk.cut) {
         stack.cut = walk.cut;
     } else if (!walk.ended && !is_outermost(&walk)) {
-        stack.cut = explain(&walk, arena, why ? why : "no more frames");
+        stack.cut = explain(&walk, arena, why ? why : "no call frame information");
         stack.cut = stack.cut ? stack.cut : "no more frames";
     }
     *ret = stack;

@@ -85,15 +85,6 @@ static bool constant(Dwarf_Die *die, uint64_t *ret)
     return false;
 }
 
-static uint64_t size_of(Dwarf_Die *variable)
-{
-    Dwarf_Die type;
-    Dwarf_Word bytes = 0;
-
-    return qh_type_of(variable, &type) &&
-                   dwarf_aggregate_size(&type, &bytes) == 0 ? bytes : 0;
-}
-
 static uint64_t low_bytes(uint64_t value, uint64_t bytes)
 {
     return bytes && bytes < 8 ? value & ((UINT64_C(1) << 8 * bytes) - 1)
@@ -103,10 +94,16 @@ static uint64_t low_bytes(uint64_t value, uint64_t bytes)
 static struct qh_error *locate(const struct qh_expr_frame *frame,
                                Dwarf_Die *die, struct qh_variable *ret)
 {
-    struct qh_variable variable = { .bytes = size_of(die) };
+    struct qh_variable variable = { 0 };
     struct qh_expr_result result = { 0 };
     Dwarf_Attribute attribute;
+    Dwarf_Die type;
+    uint64_t item_bytes = 0;
 
+    if (qh_type_of(die, &type)) {
+        QH_TRY(qh_type_size(frame->debug, &type, &variable.bytes,
+                            &item_bytes));
+    }
     if (dwarf_attr_integrate(die, DW_AT_location, &attribute)) {
         QH_TRY(qh_expr_attribute(frame, &attribute, &result));
     } else if (constant(die, &result.value)) {
