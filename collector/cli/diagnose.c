@@ -134,6 +134,10 @@ static struct qh_error *doubt_name(const struct qh_target *target,
         QH_ERR_NOT_QEMU, "%s is no QEMU by its name, and there is %s", name,
         error->message);
     doubt = qh_error_path(doubt, exe);
+    doubt = qh_error_try(doubt,
+                         "give the pid of a qemu-system-*, qemu-storage-daemon "
+                         "or qemu-nbd; if this is one by another name, %s",
+                         qh_error_advice(error));
     qh_error_destroy(error);
     return doubt;
 }

@@ -7,6 +7,7 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MAX_OPTIONS = 16 };
 
@@ -98,7 +99,7 @@ int qh_fail(struct qh_error *error)
     int status = error->code == QH_ERR_USAGE ? QH_EXIT_USAGE : QH_EXIT_FAILED;
 
     fflush(stdout);
-    qh_report_error(error, stderr);
+    qh_report_error(error, isatty(STDERR_FILENO), stderr);
     qh_error_destroy(error);
     return status;
 }

@@ -29,8 +29,9 @@ struct qh_error *qh_report_json(const struct qh_report *report, FILE *out)
 
 /*
  * Prints an error in up to three lines: what failed, where (thread, address,
- * file: as far as known), and what to try.
+ * file: as far as known), and what to try. `wrapped` is for a terminal: it
+ * breaks them at 80 columns.
  */
-void qh_report_error(const struct qh_error *error, FILE *out);
+void qh_report_error(const struct qh_error *error, bool wrapped, FILE *out);
 
 #endif

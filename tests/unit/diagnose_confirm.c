@@ -1,0 +1,175 @@
+/* Two samples of a live target: what stays is a finding.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "diagnose_world.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define S_NS INT64_C(1000000000)
+
+/* Diagnoses `world` a second time, `earlier` before it. */
+static struct qh_findings *confirmed(const struct qh_findings *earlier,
+                                     const struct world *world)
+{
+    struct qh_findings *later = world_diagnose(world);
+
+    qh_findings_confirm(earlier, later);
+    return later;
+}
+
+static void settle(struct qh_findings *findings)
+{
+    assert_null(qh_findings_settle(findings));
+}
+
+static void test_same_twice(void **state)
+{
+    struct world *worlds[] = { world_wake_lost(), world_erased(),
+                               world_graph() };
+
+    for (size_t i = 0; i < QH_COUNT(worlds); i++) {
+        struct world *world = worlds[i];
+        struct qh_findings *first = world_diagnose(world);
+        assert_false(qh_findings_settled(first));
+        /* Time goes on; nothing else does. */
+        world->snapshot->monotonic_ns += S_NS / 5;
+        if (world->sleeper) {
+            world->sleeper->left_ns -= S_NS / 5;
+        }
+        struct qh_findings *second = confirmed(first, world);
+        assert_true(qh_findings_settled(second));
+        assert_int_equal(second->samples, 2);
+        settle(second);
+        assert_int_equal(second->count, 1);
+        assert_int_equal(second->items[0].samples, 2);
+        qh_findings_destroy(first);
+        qh_findings_destroy(second);
+        world_destroy(world);
+    }
+}
+
+static void test_gone_in_the_second(void **state)
+{
+    struct world *world = world_wake_lost();
+    struct qh_findings *first = world_diagnose(world);
+
+    world->sleeper->cleaner.interval_s = 600;
+    struct qh_findings *second = confirmed(first, world);
+    assert_int_equal(second->count, 0);
+    assert_true(second->unsettled);
+    assert_false(qh_findings_settled(second));
+    struct qh_findings *third = confirmed(second, world);
+    assert_true(qh_findings_settled(third));
+    settle(third);
+    assert_int_equal(third->count, 0);
+    assert_int_equal(third->note_count, 0);
+    qh_findings_destroy(first);
+    qh_findings_destroy(second);
+    qh_findings_destroy(third);
+    world_destroy(world);
+}
+
+/* New in the second sample: the third may confirm it. */
+static void test_new_in_the_second(void **state)
+{
+    struct world *world = world_wake_lost();
+
+    world->sleeper->cleaner.interval_s = 600;
+    struct qh_findings *first = world_diagnose(world);
+    world->sleeper->cleaner.interval_s = 0;
+    struct qh_findings *second = confirmed(first, world);
+    assert_int_equal(second->count, 1);
+    assert_false(qh_findings_settled(second));
+    struct qh_findings *third = confirmed(second, world);
+    assert_true(qh_findings_settled(third));
+    assert_int_equal(third->items[0].samples, 2);
+    assert_int_equal(third->samples, 3);
+    qh_findings_destroy(first);
+    qh_findings_destroy(second);
+    qh_findings_destroy(third);
+    world_destroy(world);
+}
+
+/* The same place at another time is another hang: it did move. */
+static void assert_moved(struct world *world, void (*move)(struct world *))
+{
+    struct qh_findings *first = world_diagnose(world);
+
+    move(world);
+    struct qh_findings *second = confirmed(first, world);
+    assert_int_equal(second->count, 1);
+    assert_int_equal(second->items[0].samples, 1);
+    assert_false(qh_findings_settled(second));
+    settle(second);
+    assert_int_equal(second->count, 0);
+    assert_int_equal(second->note_count, 1);
+    assert_string_equal(second->notes[0].what, "samples.unsettled");
+    qh_findings_destroy(first);
+    qh_findings_destroy(second);
+    world_destroy(world);
+}
+
+static void move_timer(struct world *world)
+{
+    world->sleeper->expire_ns += S_NS;
+}
+
+static void move_caller(struct world *world)
+{
+    world->main->stack.frames[5].pc = qh_raddr(0x666);
+}
+
+static void move_waiter(struct world *world)
+{
+    world->sleeper->cleaner.waiter_tid = WORLD_OTHER_TID;
+}
+
+static void test_moved(void **state)
+{
+    assert_moved(world_wake_lost(), move_timer);
+    assert_moved(world_erased(), move_timer);
+    assert_moved(world_graph(), move_caller);
+    assert_moved(world_wake_lost(), move_waiter);
+}
+
+/* A rule that is surer comes first, whatever order the rules have. */
+static void test_order(void **state)
+{
+    struct world *world = world_erased();
+    struct qh_snapshot *s = world->snapshot;
+
+    world_stack(world, &world->main->stack, "ppoll", "aio_poll",
+                "bdrv_graph_wrlock", "main", NULL);
+    s->graph.writer_tid = WORLD_MAIN_TID;
+    world->sleeper->to_wake = qh_raddr(0x4444);
+    world->sleeper->armed = QH_ARMED_OTHER;
+    struct qh_findings *findings = world_diagnose(world);
+    assert_int_equal(findings->count, 2);
+    assert_int_equal(findings->items[0].certainty, QH_PROOF);
+    assert_string_equal(findings->items[0].rule, "graph.writer-unkicked");
+    assert_int_equal(findings->items[1].certainty, QH_STRONG);
+    qh_findings_destroy(findings);
+    world_destroy(world);
+}
+
+static void test_destroy_null(void **state)
+{
+    qh_findings_destroy(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_same_twice),
+        cmocka_unit_test(test_gone_in_the_second),
+        cmocka_unit_test(test_new_in_the_second),
+        cmocka_unit_test(test_moved),
+        cmocka_unit_test(test_order),
+        cmocka_unit_test(test_destroy_null),
+    };
+
+    return cmocka_run_group_tests_name("diagnose_confirm", tests, NULL, NULL);
+}

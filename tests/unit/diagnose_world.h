@@ -1,0 +1,47 @@
+/* Snapshots written by hand, for the tests of rules and reports.
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * A world is a small QEMU with a main thread and iothread io0, each asleep in
+ * its poll, brought into one of the three faults. A test changes one thing in
+ * it and looks what the rules make of that.
+ */
+#ifndef TEST_DIAGNOSE_WORLD_H
+#define TEST_DIAGNOSE_WORLD_H
+
+#include "diagnose/diagnose.h"
+
+enum { WORLD_MAIN_TID = 100, WORLD_IO0_TID = 101, WORLD_OTHER_TID = 102 };
+
+struct world {
+    struct qh_snapshot *snapshot;
+    /* Into the snapshot's arrays. */
+    struct qh_thread *main, *io0, *other;
+    struct qh_context *main_context, *io0_context;
+    struct qh_coroutine *cleaner, *waiter;
+    struct qh_sleeper *sleeper;
+};
+
+/* A QEMU in which everybody sleeps and nobody waits; never fails. */
+struct world *world_quiet(void);
+/* The cleaner of a qcow2 node was told to stop while armed, 579 s ahead. */
+struct world *world_wake_lost(void);
+/* The same, but to_wake is NULL. */
+struct world *world_erased(void);
+/* The main thread polls for the graph lock, and no reader is left. */
+struct world *world_graph(void);
+void world_destroy(struct world *world);
+
+/* A stack with these functions, innermost first, up to NULL. */
+void world_stack(struct world *world, struct qh_backtrace *stack, ...)
+    __attribute__((sentinel));
+
+/* The findings of the world; the caller destroys them. */
+struct qh_findings *world_diagnose(const struct world *world);
+
+/* Asserts that there is exactly one finding, of that rule and certainty. */
+void world_assert_finding(const struct world *world, const char *rule,
+                          enum qh_certainty certainty);
+/* Asserts that there is none, and whether another look is asked for. */
+void world_assert_none(const struct world *world, bool unsettled);
+
+#endif

@@ -1,0 +1,173 @@
+/* Prints the JSON report of a snapshot written by hand, for the schema's test.
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * report_emit --list prints the names; report_emit NAME prints that report.
+ */
+#include "diagnose_world.h"
+#include "report/report.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct world *full(void)
+{
+    static struct qh_bh bh = { .address = { 0x6000 },
+                               .callback = "dummy_bh_cb",
+                               .name = "bh" };
+    static struct raddr coroutine = { 0x7000 };
+    struct world *world = world_erased();
+    struct qh_snapshot *s = world->snapshot;
+    struct qh_timer *timer =
+        qh_list_add(&s->arena, &s->timers, &s->timer_count, &s->room.timers,
+                    sizeof(*timer));
+
+    assert_non_null(timer);
+    *timer = (struct qh_timer){ .address = qh_raddr(0x8000),
+                                .clock = QH_CLOCK_HOST,
+                                .expire_ns = INT64_MAX,
+                                .position = 7,
+                                .callback = "cb" };
+    world->io0_context->pending = &bh;
+    world->io0_context->pending_count = 1;
+    world->io0_context->scheduled = &coroutine;
+    world->io0_context->scheduled_count = 1;
+    world->main->holds_bql = true;
+    world->main->stack.frames[0].file = "util/aio-posix.c";
+    world->main->stack.frames[0].line = 42;
+    s->graph.has_writer = 1;
+    s->graph.queue = &coroutine;
+    s->graph.queue_count = 1;
+    s->graph.orphaned = -1;
+    s->bql_owner = WORLD_MAIN_TID;
+    s->blocked_ns = 20000000000;
+    s->blocked_source = "timer";
+    s->blocked_at_least = true;
+    world->cleaner->locks_held = UINT64_MAX;
+    world->cleaner->stack_start = qh_raddr(UINT64_MAX);
+    world->cleaner->stack_bytes = UINT64_MAX;
+    world->cleaner->stack.cut = "no CFI";
+    world->other->state = QH_THREAD_IN_KERNEL;
+    return world;
+}
+
+static struct world *unknown(void)
+{
+    struct world *world = world_wake_lost();
+    struct qh_snapshot *s = world->snapshot;
+
+    s->name = s->exe = s->build_id = s->version = s->qmp_command = NULL;
+    s->pid = 0;
+    s->graph.readable = false;
+    s->pause_ns = QH_TIME_UNKNOWN;
+    for (size_t i = 0; i < s->thread_count; i++) {
+        struct qh_thread *thread = &s->threads[i];
+        thread->name = thread->blocked_in = thread->iothread = NULL;
+        thread->timeout_ns = QH_TIME_UNKNOWN;
+        thread->home = thread->polls = qh_raddr(0);
+        for (size_t f = 0; f < thread->stack.count; f++) {
+            thread->stack.frames[f].function = NULL;
+        }
+    }
+    for (size_t i = 0; i < s->context_count; i++) {
+        s->contexts[i].event_fd = -1;
+        s->contexts[i].event_count = -1;
+        s->contexts[i].graph_known = false;
+        s->contexts[i].tid = s->contexts[i].poller = 0;
+        s->contexts[i].name = NULL;
+    }
+    world->sleeper->left_ns = world->sleeper->expire_ns = QH_TIME_UNKNOWN;
+    world->sleeper->asked_ns = QH_TIME_UNKNOWN;
+    world->cleaner->entry = NULL;
+    return world;
+}
+
+static struct world *hostile(void)
+{
+    static const char name[] = "\x1b[2J\xff\xc0\x80\"\\/\n\t\x7f"
+                               "\xe2\x80\xae\xed\xa0\x80";
+    struct world *world = full();
+    struct qh_snapshot *s = world->snapshot;
+
+    s->name = s->exe = s->version = s->qmp_command = name;
+    world->io0->iothread = world->main->name = world->io0->blocked_in = name;
+    world->cleaner->entry = world->cleaner->scheduled = name;
+    world->cleaner->stack.frames[1].function = name;
+    world->cleaner->stack.frames[1].file = name;
+    world->sleeper->cleaner.node = name;
+    assert_null(qh_snapshot_gap(s, name, qh_raddr(1), name, name));
+    return world;
+}
+
+static struct world *gaps(void)
+{
+    struct world *world = world_quiet();
+
+    assert_null(qh_snapshot_gap(world->snapshot, "timers", qh_raddr(0),
+                                "unreadable", NULL));
+    return world;
+}
+
+static struct world *core(void)
+{
+    struct world *world = world_graph();
+
+    world->snapshot->is_core = true;
+    world->snapshot->core = "/var/crash/core.100";
+    return world;
+}
+
+static struct world *empty(void)
+{
+    struct world *world = calloc(1, sizeof(*world));
+
+    assert_non_null(world);
+    assert_null(qh_snapshot_create(&world->snapshot));
+    return world;
+}
+
+static const struct {
+    const char *name;
+    struct world *(*make)(void);
+} worlds[] = {
+    { "quiet", world_quiet },   { "wake-lost", world_wake_lost },
+    { "erased", world_erased }, { "graph", world_graph },
+    { "full", full },           { "unknown", unknown },
+    { "hostile", hostile },     { "gaps", gaps },
+    { "core", core },           { "empty", empty },
+};
+
+static int emit(struct world *world)
+{
+    struct qh_findings *findings = world_diagnose(world);
+    const struct qh_report report = { .snapshot = world->snapshot,
+                                      .findings = findings,
+                                      .samples = 2,
+                                      .pause_ns = world->snapshot->pause_ns,
+                                      .tool_version = "0.1.0" };
+    struct qh_error *error = qh_report_json(&report, stdout);
+
+    qh_findings_destroy(findings);
+    world_destroy(world);
+    if (error) {
+        qh_report_error(error, false, stderr);
+        qh_error_destroy(error);
+    }
+    return error ? 1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+    for (size_t i = 0; i < QH_COUNT(worlds); i++) {
+        if (argc == 2 && !strcmp(argv[1], worlds[i].name)) {
+            return emit(worlds[i].make());
+        }
+        if (argc == 2 && !strcmp(argv[1], "--list")) {
+            puts(worlds[i].name);
+        }
+    }
+    return argc == 2 && !strcmp(argv[1], "--list") ? 0 : 64;
+}
