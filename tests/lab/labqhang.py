@@ -17,7 +17,7 @@ import jsonschema
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
-SCHEMA = CHECKOUT / "docs" / "qhang-report-1.schema.json"
+SCHEMA = CHECKOUT / "docs" / "qhang-report-1.json"
 
 EXIT_CLEAN = 0
 EXIT_FINDING = 1
