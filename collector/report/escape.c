@@ -126,8 +126,10 @@ char *qh_valid_utf8(struct qh_arena *arena, const char *text)
     struct qh_rune rune;
 
     while (valid && (rune = qh_rune_at(text)).bytes) {
-        size_t bytes = rune.broken ? sizeof(replacement) - 1 : rune.bytes;
-        memcpy(to, rune.broken ? replacement : text, bytes);
+        /* json-c writes C0 as an escape, but not what is unseen above it. */
+        bool shown = rune.code < 0x20 || qh_rune_is_plain(rune);
+        size_t bytes = shown ? rune.bytes : sizeof(replacement) - 1;
+        memcpy(to, shown ? text : replacement, bytes);
         to += bytes;
         text += rune.bytes;
     }

@@ -36,9 +36,9 @@ void qh_print_rune(const char *text, struct qh_rune rune, FILE *out);
 size_t qh_text_columns(const char *text);
 
 /*
- * `text` as valid UTF-8, broken bytes replaced by U+FFFD, in `arena`: json-c
- * itself escapes control characters but passes broken UTF-8 through. NULL when
- * memory is short.
+ * `text` as valid UTF-8 for json-c, in `arena`: broken bytes and whatever a
+ * terminal must not see become U+FFFD, but for C0, which json-c escapes. NULL
+ * when memory is short.
  */
 char *qh_valid_utf8(struct qh_arena *arena, const char *text);
 

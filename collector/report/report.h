@@ -1,8 +1,8 @@
 /* Renderers: findings and snapshot in, bytes out. Pure but for the stream.
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Every byte that comes from the target is escaped here: control characters
- * and broken UTF-8 become \xNN in the text, and \u00NN or U+FFFD in JSON.
+ * Every byte that comes from the target is escaped here: what a terminal must
+ * not see becomes \xNN in the text, and \u00NN (C0) or U+FFFD in JSON.
  */
 #ifndef QH_REPORT_H
 #define QH_REPORT_H

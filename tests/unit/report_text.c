@@ -378,7 +378,10 @@ static void test_utf8(void **state)
           "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd", 16 },
         { "\xe2\x82", "\xef\xbf\xbd\xef\xbf\xbd", 8 }, /* cut short */
         { "\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80", 2 },
-        { "\x7f", "\x7f", 4 },
+        { "\x1b[m", "\x1b[m", 6 }, /* json-c escapes it */
+        { "\x7f", "\xef\xbf\xbd", 4 },
+        { "\xc2\x9b", "\xef\xbf\xbd", 8 },
+        { "\xe2\x80\xae", "\xef\xbf\xbd", 12 },
     };
     struct qh_arena arena = { NULL };
 

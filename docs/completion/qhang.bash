@@ -1,0 +1,49 @@
+# Bash completion of qhang; installed under the program's name.
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# Files or folders that begin with $1, each one word whatever it holds.
+_qhang_paths() {
+    compopt -o filenames
+    mapfile -t COMPREPLY < <(compgen "$2" -- "$1")
+}
+
+# The pids of processes that are QEMUs by their name.
+_qhang_pids() {
+    local stat pid name
+    for stat in /proc/[0-9]*/comm; do
+        { read -r name < "$stat"; } 2>/dev/null || continue
+        pid=${stat#/proc/}
+        case $name in
+            qemu*|kvm*) printf '%s\n' "${pid%/comm}" ;;
+        esac
+    done
+}
+
+_qhang_diagnose() {
+    local word=$1 before=$2
+    case $before in
+        --core|--exe) _qhang_paths "$word" -f; return ;;
+        --debuginfo) _qhang_paths "$word" -d; return ;;
+    esac
+    if [[ $word == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W \
+            "--core --exe --debuginfo --json --help" -- "$word")
+    else
+        mapfile -t COMPREPLY < <(compgen -W "$(_qhang_pids)" -- "$word")
+    fi
+}
+
+_qhang() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
+    COMPREPLY=()
+    if ((COMP_CWORD == 1)); then
+        mapfile -t COMPREPLY < <(compgen -W \
+            "diagnose --help --version" -- "$word")
+        return
+    fi
+    case ${COMP_WORDS[1]} in
+        diagnose) _qhang_diagnose "$word" "$before" ;;
+    esac
+}
+
+complete -F _qhang qhang
