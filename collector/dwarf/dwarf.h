@@ -40,8 +40,11 @@ void qh_debug_guard(struct qh_debug **debug);
 
 /*
  * The address of the object or function `name` of the main executable, from
- * DWARF, .symtab or .dynsym; local symbols too. A name with a compiler's
- * suffix (.part.0, .cold) is not `name`. ABSENT when there is none.
+ * .symtab (its own or its debug file's), else .dynsym; local symbols too. A
+ * part or clone that a compiler made of it (.part.0, .constprop.0, .cold) is
+ * not `name`; what link-time optimisation only renamed (.lto_priv.0, .llvm.1)
+ * is. Where several are called `name`, a global one. ABSENT when there is none:
+ * also where every copy was inlined, or lives on in a clone alone.
  */
 struct qh_error *qh_debug_symbol(struct qh_debug *debug, const char *name,
                                  struct raddr *ret) QH_MUST_CHECK;
@@ -54,7 +57,9 @@ struct qh_error *qh_debug_tls(struct qh_debug *debug, const char *name,
 
 /*
  * The name of the function that holds the code address, any module; compiler
- * suffixes taken off. Owned by `debug`. NULL when it is not known.
+ * suffixes and symbol versions taken off. From ELF symbols alone, so inlined
+ * functions do not show, and of a stripped library only what it exports.
+ * Owned by `debug`. NULL when it is not known.
  */
 const char *qh_debug_function_at(struct qh_debug *debug, struct raddr code);
 
@@ -62,19 +67,23 @@ const char *qh_debug_function_at(struct qh_debug *debug, struct raddr code);
 struct qh_field {
     uint64_t offset;      /* bytes from the start of the struct */
     uint64_t bytes;       /* size of the member, all elements of an array */
-    uint64_t item_bytes;  /* size of one element, for an array */
+    uint64_t item_bytes;  /* size of one element, for no array the same */
     bool is_signed;
-    /* For a bit field: its width, else 0; shift from bit 0 of `offset`. */
+    /* For a bit field: its width, else 0; shift from bit 0 of the `bytes` at
+     * `offset`, read as one little-endian number. */
     unsigned bit_width;
     unsigned bit_shift;
 };
 
 /*
- * Finds `path` ("tlg.tl", "env[0].__jmpbuf") in struct or typedef `type`.
- * Anonymous members are seen through. `anchor` is a function in whose
- * compilation unit the full type stands, or NULL. ABSENT when the struct has
- * no such member (the message tells which part of the path), NO_DEBUGINFO when
- * the type itself is nowhere.
+ * Finds `path` ("tlg.tl", "tlg.tl[2]", "env.__jmpbuf") in struct, union or
+ * typedef `type`. Anonymous members are seen through; an array of one needs no
+ * index; pointers are not followed. `anchor` is a function in whose
+ * compilation unit the full type stands, or NULL; a clone of it serves, and so
+ * does a wrong one, at the price of looking through all units (a tenth of a
+ * second for a qemu-system). ABSENT when the struct has no such member (the
+ * message tells which part of the path), NO_DEBUGINFO when the type itself is
+ * nowhere.
  */
 struct qh_error *qh_debug_field(struct qh_debug *debug, const char *type,
                                 const char *path, const char *anchor,
@@ -151,8 +160,11 @@ struct qh_variable {
 
 /*
  * Finds parameter or local `name` of `function` (inlined or not) whose frame
- * is frame `index` of `stack`, by the DWARF location at its pc. ABSENT when
- * there is no such variable or the compiler no longer keeps it there.
+ * is frame `index` of `stack`, by the DWARF location at its pc; of blocks
+ * within each other the innermost. A parameter of which only the value on
+ * entry was kept is worked out from the caller's call site, where that is told.
+ * ABSENT when there is no such variable or it can no longer be had: the
+ * message says which.
  */
 struct qh_error *qh_frame_variable(struct qh_debug *debug,
                                    const struct qh_unwound_stack *stack,

@@ -248,6 +248,50 @@ static void manipulate(struct machine *machine, const Dwarf_Op *op)
     }
 }
 
+/* Operations that bring something to the stack, one code each. */
+static void fetch(struct machine *machine, const Dwarf_Op *op)
+{
+    uint64_t bias = machine->frame->debug->dwarf_bias;
+
+    switch (op->atom) {
+    case DW_OP_addr:
+        push(machine, op->number + bias);
+        break;
+    case DW_OP_addrx:
+    case DW_OP_GNU_addr_index:
+        push(machine, indexed(machine, op) + bias);
+        break;
+    case DW_OP_constx:
+    case DW_OP_GNU_const_index:
+        push(machine, indexed(machine, op));
+        break;
+    case DW_OP_regx:
+        machine->is_value = true;
+        push(machine, reg(machine, op->number));
+        break;
+    case DW_OP_bregx:
+        push(machine, reg(machine, op->number) + op->number2);
+        break;
+    case DW_OP_fbreg:
+        push(machine, frame_base(machine) + op->number);
+        break;
+    case DW_OP_call_frame_cfa:
+        push(machine, cfa(machine));
+        break;
+    case DW_OP_entry_value:
+    case DW_OP_GNU_entry_value:
+        entry_value(machine, op);
+        break;
+    case DW_OP_implicit_value:
+        implicit_value(machine, op);
+        break;
+    case DW_OP_nop:
+        break;
+    default:
+        manipulate(machine, op);
+    }
+}
+
 static void execute(struct machine *machine, const Dwarf_Op *op)
 {
     uint8_t atom = op->atom;
@@ -255,52 +299,15 @@ static void execute(struct machine *machine, const Dwarf_Op *op)
     if (atom >= DW_OP_lit0 && atom <= DW_OP_lit31) {
         push(machine, (uint64_t)(atom - DW_OP_lit0));
     } else if (atom >= DW_OP_breg0 && atom <= DW_OP_breg31) {
-        push(machine, reg(machine, (uint64_t)(atom - DW_OP_breg0)) +
-                          op->number);
+        push(machine,
+             reg(machine, (uint64_t)(atom - DW_OP_breg0)) + op->number);
     } else if (atom >= DW_OP_reg0 && atom <= DW_OP_reg31) {
         machine->is_value = true;
         push(machine, reg(machine, (uint64_t)(atom - DW_OP_reg0)));
     } else if (atom >= DW_OP_const1u && atom <= DW_OP_consts) {
         push(machine, op->number);
     } else {
-        switch (atom) {
-        case DW_OP_addr:
-            push(machine, op->number + machine->frame->debug->dwarf_bias);
-            break;
-        case DW_OP_addrx:
-        case DW_OP_GNU_addr_index:
-            push(machine,
-                 indexed(machine, op) + machine->frame->debug->dwarf_bias);
-            break;
-        case DW_OP_constx:
-        case DW_OP_GNU_const_index:
-            push(machine, indexed(machine, op));
-            break;
-        case DW_OP_regx:
-            machine->is_value = true;
-            push(machine, reg(machine, op->number));
-            break;
-        case DW_OP_bregx:
-            push(machine, reg(machine, op->number) + op->number2);
-            break;
-        case DW_OP_fbreg:
-            push(machine, frame_base(machine) + op->number);
-            break;
-        case DW_OP_call_frame_cfa:
-            push(machine, cfa(machine));
-            break;
-        case DW_OP_entry_value:
-        case DW_OP_GNU_entry_value:
-            entry_value(machine, op);
-            break;
-        case DW_OP_implicit_value:
-            implicit_value(machine, op);
-            break;
-        case DW_OP_nop:
-            break;
-        default:
-            manipulate(machine, op);
-        }
+        fetch(machine, op);
     }
 }
 

@@ -160,13 +160,25 @@ bool qh_unit_function(const struct qh_unit *unit, uint64_t pc, Dwarf_Die *ret);
 struct qh_error *qh_dwarf_error(struct qh_debug *debug, const char *doing)
     QH_MUST_CHECK;
 
-/* type.c: the type a DIE has, typedefs and qualifiers taken off. */
+/* type.c: the type that a DIE has, typedefs and qualifiers taken off. */
 bool qh_type_of(Dwarf_Die *die, Dwarf_Die *ret);
+/* The type `name`, complete, typedefs taken off; see qh_debug_field(). */
+struct qh_error *qh_type_find(struct qh_debug *debug, const char *name,
+                              const char *anchor, Dwarf_Die *ret) QH_MUST_CHECK;
+/* Puts its body in the place of a struct that is only declared here. */
+struct qh_error *qh_type_complete(struct qh_debug *debug, Dwarf_Die *type)
+    QH_MUST_CHECK;
 /* Bytes of a type that qh_type_of() gave, and of one item if it is an array
  * (else the same). 0 for what has no size: an open array, void. */
 struct qh_error *qh_type_size(struct qh_debug *debug, const Dwarf_Die *type,
                               uint64_t *ret_bytes, uint64_t *ret_item_bytes)
     QH_MUST_CHECK;
+/* The lengths of an array, outermost first, 0 for an open one; how many. */
+enum { QH_MAX_DIMENSIONS = 4 };
+size_t qh_type_dimensions(Dwarf_Die *array,
+                          uint64_t ret_lengths[QH_MAX_DIMENSIONS]);
+/* The attribute `name` of a DIE, or of what it is an instance of. */
+bool qh_die_unsigned(Dwarf_Die *die, unsigned name, uint64_t *ret);
 
 /* scope.c: the function at an address and the blocks and inlined functions in
  * it that hold the address, outermost first. */

@@ -270,15 +270,19 @@ static bool is_outermost(const struct qh_walk *walk)
                                          "__clone3", "start_thread", "_start",
                                          "__start_context" };
     const struct qh_unwound *last = &walk->frames[walk->count - 1];
+
+    /* Names of libraries are slow to find: only when nothing else tells. */
+    if (in_trampoline(walk, walk->count - 1) || returns_nowhere(walk)) {
+        return true;
+    }
     const char *name =
         qh_debug_function_at(walk->debug, qh_raddr(qh_lookup_pc(last)));
-
     for (size_t i = 0; name && i < QH_COUNT(names); i++) {
         if (strcmp(name, names[i]) == 0) {
             return true;
         }
     }
-    return in_trampoline(walk, walk->count - 1) || returns_nowhere(walk);
+    return false;
 }
 
 static const char *explain(const struct qh_walk *walk, struct qh_arena *arena,
@@ -359,7 +363,7 @@ struct qh_error *qh_unwind(struct qh_debug *debug,
     if (!walk.ended && walk.cut) {
         stack.cut = walk.cut;
     } else if (!walk.ended && !is_outermost(&walk)) {
-        stack.cut = explain(&walk, arena, why ? why : "no call frame information");
+        stack.cut = explain(&walk, arena, why ? why : "no way outward");
         stack.cut = stack.cut ? stack.cut : "no more frames";
     }
     *ret = stack;

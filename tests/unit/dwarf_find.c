@@ -339,6 +339,24 @@ static void from_debuginfod(void **state)
     free(cache);
 }
 
+/* dwz, which Debian's packages go through, moves types to partial units and,
+ * for several files at once, to a file of their own. */
+static void after_dwz(void **state)
+{
+    struct place *place = *state;
+
+    if (system("command -v dwz > /dev/null") != 0) {
+        print_message("skipped: dwz is not installed\n");
+        skip();
+    }
+    shell("cd %s; cp '%s' program; cp '%s' second; "
+          "dwz -m $PWD/common.dwz -M $PWD/common.dwz program second; "
+          "test -s common.dwz", place->dir, fixture, other_fixture);
+    start(place);
+    assert_success(open_with(place, NULL));
+    assert_works(place);
+}
+
 int main(int argc, char **argv)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -354,6 +372,7 @@ int main(int argc, char **argv)
         CASE(cut_short),
         CASE(deleted),
         CASE(from_debuginfod),
+        CASE(after_dwz),
     };
 
     if (argc != 3) {

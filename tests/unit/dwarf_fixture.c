@@ -71,6 +71,21 @@ static __thread long tls_first = 33;
 __thread char tls_second = 44;
 static __thread _Alignas(64) long tls_aligned = 55;
 
+/* What a compiler leaves of a function when it splits it, and what link-time
+ * optimisation makes of a static variable's name. */
+long partial(long value) __asm__("partial.part.0");
+NOINLINE long partial(long value)
+{
+    return opaque(value) + 1;
+}
+long renamed __asm__("renamed.lto_priv.7") = 66;
+
+/* Only one of these tells the version of a program of QEMU. */
+const char *const versions[] = { "virtio version 1.0.0",
+                                 "fixture (QEMU) version 4.5.6 (made up)",
+                                 "qemu version 7", "qemu version 1.2.",
+                                 "qemu version 1.2.3.4" };
+
 static void describe_fields(void)
 {
     FIELD(struct forest, "forest", points);
@@ -322,7 +337,9 @@ int main(void)
     printf("symbol static_counter %p\nsymbol global_counter %p\n",
            (void *)&static_counter, (void *)&global_counter);
     printf("symbol inner %p\nsymbol main %p\n", (void *)inner, (void *)main);
-    static_counter += opaque(1);
+    printf("symbol renamed %p\nclone partial %p\n", (void *)&renamed,
+           (void *)partial);
+    static_counter += opaque(1) + partial(2) + versions[opaque(1)][0];
     describe_fields();
     hidden_describe();
     describe_bits();

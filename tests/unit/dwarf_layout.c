@@ -27,6 +27,24 @@ static void symbols(void **state)
                  QH_ERR_ABSENT, "tls_first");
 }
 
+static void clones(void **state)
+{
+    struct raddr address = { 0 };
+    struct qh_field field = { 0 };
+    uint64_t clone =
+        number(child_named(&session.child, "clone", "partial")->words[2]);
+
+    assert_error(qh_debug_symbol(session.debug, "partial", &address),
+                 QH_ERR_ABSENT, "partial");
+    assert_success(
+        qh_debug_symbol(session.debug, "partial.part.0", &address));
+    assert_int_equal(address.value, clone);
+    assert_string_equal(qh_debug_function_at(session.debug, qh_raddr(clone)),
+                        "partial");
+    assert_success(
+        qh_debug_field(session.debug, "point", "y", "partial", &field));
+}
+
 static void functions_by_address(void **state)
 {
     uint64_t inner =
@@ -207,7 +225,11 @@ static void sizes_and_enumerators(void **state)
 
 static void version(void **state)
 {
-    assert_null(qh_debug_qemu_version(session.debug, &session.arena));
+    const char *found =
+        qh_debug_qemu_version(session.debug, &session.arena);
+
+    assert_non_null(found);
+    assert_string_equal(found, "4.5.6");
     assert_int_equal(strlen(qh_debug_build_id(session.debug)), 40);
 }
 
@@ -215,6 +237,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(symbols),
+        cmocka_unit_test(clones),
         cmocka_unit_test(functions_by_address),
         cmocka_unit_test(thread_locals),
         cmocka_unit_test(fields),
