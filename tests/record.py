@@ -5,7 +5,8 @@ SPDX-License-Identifier: GPL-2.0-or-later
 
 Each call makes a folder of its own below $QHANG_RESULTS:
 
-    record.json   kind, name, argv, where it ran, the variables that matter
+    record.json   kind, name, the program, the same behind valgrind, where it
+                  ran, the variables that matter
     output        what the program wrote, stdout and stderr as they came
     *.xml         JUnit files, when the program is a cmocka or pytest one
     status        its exit status, written last: without it the program was
@@ -116,8 +117,9 @@ def main() -> int:
     argv = under(args.argv)
     folder = make_folder()
     (folder / "record.json").write_text(json.dumps({
-        "kind": args.kind, "name": args.name or Path(argv[0]).name,
-        "argv": argv, "cwd": os.getcwd(), "env": shown_variables()}))
+        "kind": args.kind, "name": args.name or Path(args.argv[0]).name,
+        "program": args.argv, "argv": argv, "cwd": os.getcwd(),
+        "env": shown_variables()}))
     try:
         if args.limit:
             argv = ["timeout", "-s", "INT", "-k", "30", str(args.limit),

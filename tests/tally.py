@@ -17,6 +17,7 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Iterator, Optional
 
@@ -36,6 +37,17 @@ class Case:
     repeat: str = ""
 
 
+@lru_cache
+def meson_tests(build: str) -> dict[tuple[str, ...], dict]:
+    """Name and environment of the tests that meson knows in a build folder,
+    by their command lines."""
+    listing = Path(build) / "meson-info/intro-tests.json"
+    if not build or not listing.is_file():
+        return {}
+    return {tuple(test["cmd"]): test
+            for test in json.loads(listing.read_text())}
+
+
 class Record:
     """One program that record.py ran."""
 
@@ -45,7 +57,13 @@ class Record:
         self.kind: str = told["kind"]
         self.name: str = told["name"]
         self.argv: list[str] = told["argv"]
+        self.cwd = Path(told["cwd"])
         self.env: dict[str, str] = told["env"]
+        known = meson_tests(self.env.get("QHANG_BUILD", ""))
+        test = known.get(tuple(told["program"]))
+        if test and self.kind == "test":
+            self.name = test["name"]
+            self.env = {**test["env"], **self.env}
         status = folder / "status"
         self.status: Optional[int] = (
             int(status.read_text()) if status.is_file() else None)
@@ -122,14 +140,23 @@ class Record:
         node = "::".join(part for part in (f"tests/{file}", group, own)
                          if part)
         upto = self.argv.index("pytest") + 1
-        return self._command([*self.argv[:upto], node])
+        return self._command([*self.argv[:upto], node], CHECKOUT)
 
-    def _command(self, argv: list[str]) -> str:
+    def _command(self, argv: list[str], where: Optional[Path] = None) -> str:
+        """`argv` as a line for the shell, from the checkout.
+
+        `where` it runs is the folder that it was recorded in unless told.
+        """
+        where = where or self.cwd
         words = [f"{name}={shlex.quote(value)}"
                  for name, value in self.env.items()]
-        words += [shlex.quote(word.replace(f"{CHECKOUT}/", ""))
+        words += [shlex.quote(word.replace(f"{where}/", "", 1))
                   for word in argv]
-        return " ".join(words)
+        if where == CHECKOUT:
+            return " ".join(words)
+        if where.is_relative_to(CHECKOUT):
+            where = where.relative_to(CHECKOUT)
+        return f"(cd {shlex.quote(str(where))} && {' '.join(words)})"
 
 
 def read_all(results: Path) -> list[Case]:
