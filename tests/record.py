@@ -29,7 +29,6 @@ from typing import Sequence
 
 POLL_S = 0.1
 SHOWN_VARIABLES = ("QHANG", "ASAN_OPTIONS", "UBSAN_OPTIONS")
-HIDDEN_VARIABLES = ("QHANG_RESULTS", "QHANG_UNDER")
 
 
 def make_folder() -> Path:
@@ -42,7 +41,8 @@ def make_folder() -> Path:
 
 def under(argv: Sequence[str]) -> list[str]:
     """`argv`, behind $QHANG_UNDER (valgrind) when it is one of our own
-    programs; an interpreter such as pytest's is left alone."""
+    programs; pytest is left alone, and puts it before the qhang that
+    its tests run."""
     build = os.environ.get("QHANG_BUILD", "")
     prefix = shlex.split(os.environ.get("QHANG_UNDER", ""))
     ours = build and Path(argv[0]).is_relative_to(Path(build).absolute())
@@ -63,11 +63,10 @@ def environment(folder: Path, kind: str) -> dict[str, str]:
     return env
 
 
-def shown_variables() -> dict[str, str]:
+def shown_variables(hidden: Sequence[str]) -> dict[str, str]:
     """The variables that a command repeating this run must have."""
     return {name: value for name, value in sorted(os.environ.items())
-            if name.startswith(SHOWN_VARIABLES)
-            and name not in HIDDEN_VARIABLES}
+            if name.startswith(SHOWN_VARIABLES) and name not in hidden}
 
 
 def run(argv: Sequence[str], folder: Path, env: dict[str, str],
@@ -115,11 +114,14 @@ def main() -> int:
     parser.add_argument("argv", nargs="+", metavar="COMMAND")
     args = parser.parse_args()
     argv = under(args.argv)
+    hidden = ["QHANG_RESULTS"]
+    if argv != args.argv:
+        hidden.append("QHANG_UNDER")
     folder = make_folder()
     (folder / "record.json").write_text(json.dumps({
         "kind": args.kind, "name": args.name or Path(args.argv[0]).name,
         "program": args.argv, "argv": argv, "cwd": os.getcwd(),
-        "env": shown_variables()}))
+        "env": shown_variables(hidden)}))
     try:
         if args.limit:
             argv = ["timeout", "-s", "INT", "-k", "30", str(args.limit),

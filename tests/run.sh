@@ -60,7 +60,7 @@ finish() {
 }
 
 install_packages() {
-    set -- tests/packages.txt
+    set -- tests/packages.txt tests/packages-suites.txt
     [ $lab = no ] || set -- "$@" tests/lab/packages.txt
     [ $valgrind = no ] || set -- "$@" valgrind
     # Python itself may be missing yet, so this one is not recorded.
@@ -83,7 +83,7 @@ build() {
     step "build ${1##*/}" meson compile -C "$1"
 }
 
-# suite NAME OPTION ...: runs one of meson's suites in $QHANG_BUILD.
+# suite NAME OPTION|TEST ...: runs one of meson's suites in $QHANG_BUILD.
 suite() {
     suite=$1
     shift
@@ -113,8 +113,9 @@ run_lab() {
 
 run_sanitized() {
     QHANG_BUILD=$build-sanitize
-    export ASAN_OPTIONS=halt_on_error=1:detect_leaks=1
-    export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+    # Not 1, which would be a finding of qhang's.
+    export ASAN_OPTIONS=halt_on_error=1:detect_leaks=1:exitcode=99
+    export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1:exitcode=99
     if build "$QHANG_BUILD" -Db_sanitize=address,undefined \
             -Db_lundef=false; then
         suite unit -t 5
@@ -127,6 +128,7 @@ run_sanitized() {
 run_valgrind() {
     export QHANG_UNDER="valgrind -q --error-exitcode=99 --leak-check=full"
     suite unit -t 20
+    suite victim -t 20 cli-diagnose
     unset QHANG_UNDER
 }
 
