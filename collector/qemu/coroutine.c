@@ -17,8 +17,9 @@ enum {
     GUARD_BYTES = 4096,
     STACK_BYTES = 1 << 20,
     WHOLE_BYTES = GUARD_BYTES + STACK_BYTES,
-    TOP_BYTES = 256,         /* the upper end that is looked through */
-    CONTEXT_BELOW_TOP = 0x28 /* where every gcc keeps the pointer */
+    TOP_BYTES = 256,          /* the upper end that is looked through */
+    CONTEXT_BELOW_TOP = 0x28, /* where every gcc keeps the pointer */
+    CONTEXT_REGS_BYTES = 64   /* of a jmp_buf, the part with registers */
 };
 
 /* A guard page with room for a stack above it, by the map alone. */
@@ -181,6 +182,28 @@ static struct qh_error *add_top(struct qh_reader *reader, uint64_t stack,
     return qh_ranges_add(opaque, top - TOP_BYTES, top);
 }
 
+/* Where the context most likely is; whether it is there is seen later. */
+static struct qh_error *add_context(struct qh_reader *reader, uint64_t stack,
+                                    void *opaque)
+{
+    uint64_t base = reader->layout->fields[QH_F_UC_BASE].at.offset;
+    uint64_t env = reader->layout->fields[QH_F_UC_ENV].at.offset;
+    struct raddr at = { stack + WHOLE_BYTES - CONTEXT_BELOW_TOP }, ucontext;
+    struct qh_error *error = qh_read_pointer(reader, at, &ucontext);
+
+    if (error) {
+        qh_error_destroy(error);
+        return NULL;
+    }
+    if (!qh_target_mapping_at(reader->target, ucontext)) {
+        ucontext = hinted(reader->qemu, stack);
+    }
+    return ucontext.value
+               ? qh_ranges_add(opaque, ucontext.value + base,
+                               ucontext.value + env + CONTEXT_REGS_BYTES)
+               : NULL;
+}
+
 static struct qh_error *resolve(struct qh_reader *reader, uint64_t stack,
                                 void *opaque)
 {
@@ -197,51 +220,12 @@ static struct qh_error *resolve(struct qh_reader *reader, uint64_t stack,
     return NULL;
 }
 
-/* qsort_r() orders the index by the coroutines' addresses. */
-static int by_address(const void *a, const void *b, void *opaque)
-{
-    const struct qh_coroutine *coroutines = opaque;
-    uint64_t left = coroutines[*(const size_t *)a].address.value;
-    uint64_t right = coroutines[*(const size_t *)b].address.value;
-
-    return left < right ? -1 : left > right;
-}
-
-static struct qh_error *index_coroutines(struct qh_reader *reader)
-{
-    struct qh_snapshot *snapshot = reader->snapshot;
-    size_t room = 0;
-
-    QH_TRY(qh_array_reserve(&reader->by_address, &room,
-                            snapshot->coroutine_count + 1,
-                            sizeof(*reader->by_address)));
-    for (size_t i = 0; i < snapshot->coroutine_count; i++) {
-        reader->by_address[i] = i;
-    }
-    qsort_r(reader->by_address, snapshot->coroutine_count,
-            sizeof(*reader->by_address), by_address, snapshot->coroutines);
-    return NULL;
-}
-
 size_t qh_coroutine_index(const struct qh_reader *reader, struct raddr address)
 {
-    const struct qh_snapshot *snapshot = reader->snapshot;
-    size_t low = 0, high = address.value ? snapshot->coroutine_count : 0;
+    const struct qh_coroutine *found =
+        qh_snapshot_coroutine(reader->snapshot, address);
 
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        size_t index = reader->by_address[middle];
-        uint64_t at = snapshot->coroutines[index].address.value;
-        if (at == address.value) {
-            return index;
-        }
-        if (at < address.value) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return SIZE_MAX;
+    return found ? (size_t)(found - reader->snapshot->coroutines) : SIZE_MAX;
 }
 
 /* The stacks are in order of address. */
@@ -351,13 +335,17 @@ static struct qh_error *mark_states(struct qh_reader *reader)
     return NULL;
 }
 
+/* Two passes of few system calls bring in what the third looks at. */
 struct qh_error *qh_read_coroutines(struct qh_reader *reader)
 {
     QH_CLEANUP(qh_ranges_guard) struct qh_ranges tops = { 0 };
+    QH_CLEANUP(qh_ranges_guard) struct qh_ranges contexts = { 0 };
 
     QH_TRY(each_candidate(reader, add_top, &tops));
     QH_TRY(qh_target_prefetch(reader->target, tops.items, tops.count));
+    QH_TRY(each_candidate(reader, add_context, &contexts));
+    QH_TRY(qh_target_prefetch(reader->target, contexts.items, contexts.count));
     QH_TRY(each_candidate(reader, resolve, NULL));
-    QH_TRY(index_coroutines(reader));
+    QH_TRY(qh_snapshot_order(reader->snapshot));
     return mark_states(reader);
 }

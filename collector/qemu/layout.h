@@ -127,7 +127,7 @@ enum qh_presence { QH_OPTIONAL, QH_REQUIRED };
     X(AIO_TIMERLIST_NOTIFY, "aio_timerlist_notify", QH_OPTIONAL)               \
     X(CO_SLEEP_CB, "co_sleep_cb", QH_OPTIONAL)                                 \
     X(GLOBAL_POOL, "global_pool", QH_OPTIONAL)                                 \
-    /* before the batches of 9.0 (commit 86a637e48104) */                     \
+    /* before the batches of 9.0 (commit 86a637e48104) */                      \
     X(RELEASE_POOL, "release_pool", QH_OPTIONAL)                               \
     X(HAS_WRITER, "has_writer", QH_OPTIONAL)                                   \
     X(ORPHANED_READERS, "orphaned_reader_count", QH_OPTIONAL)                  \

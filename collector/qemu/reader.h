@@ -57,6 +57,16 @@ struct qh_coroutine_work {
     struct qh_walk walk;
 };
 
+/* Texts by address, so that what a thousand coroutines share is looked up
+ * once: a direct-mapped cache, whose entries live in the snapshot's arena. */
+enum { QH_MEMO_SLOTS = 256 };
+struct qh_memo {
+    struct {
+        struct raddr address;
+        const char *text;
+    } slots[QH_MEMO_SLOTS];
+};
+
 struct qh_reader {
     struct qh_qemu *qemu;
     struct qh_target *target;
@@ -66,7 +76,7 @@ struct qh_reader {
     struct qh_thread_work *threads;
     struct qh_coroutine_work *coroutines;
     size_t threads_room, coroutines_room;
-    size_t *by_address; /* coroutines in order of address, by index */
+    struct qh_memo functions, strings;
     uint64_t pointer_guard;
     bool has_pointer_guard;
     /* Stacks whose CoroutineUContext is not known yet, sorted. */

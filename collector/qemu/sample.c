@@ -39,7 +39,6 @@ static void reader_guard(struct qh_reader *reader)
     qh_snapshot_destroy(reader->snapshot);
     free(reader->threads);
     free(reader->coroutines);
-    free(reader->by_address);
     free(reader->unresolved);
 }
 

@@ -86,7 +86,7 @@ struct qh_error *qh_read_u32(struct qh_reader *reader, struct raddr address,
 
 /* Reads up to the next page boundary at a time, so that a string at the end of
  * a mapping is had whole. */
-const char *qh_read_string(struct qh_reader *reader, struct raddr address)
+static const char *read_string(struct qh_reader *reader, struct raddr address)
 {
     char text[QH_MAX_STRING];
     size_t have = 0;
@@ -111,10 +111,44 @@ const char *qh_read_string(struct qh_reader *reader, struct raddr address)
     return NULL;
 }
 
+static const char **memo_slot(struct qh_memo *memo, struct raddr address,
+                              bool *ret_known)
+{
+    size_t index = (address.value ^ address.value >> 8) % QH_MEMO_SLOTS;
+
+    *ret_known = qh_raddr_equal(memo->slots[index].address, address);
+    memo->slots[index].address = address;
+    return &memo->slots[index].text;
+}
+
+const char *qh_read_string(struct qh_reader *reader, struct raddr address)
+{
+    bool known;
+
+    if (!address.value) {
+        return NULL;
+    }
+    const char **slot = memo_slot(&reader->strings, address, &known);
+    if (!known) {
+        *slot = read_string(reader, address);
+    }
+    return *slot;
+}
+
 const char *qh_function_name(struct qh_reader *reader, struct raddr code)
 {
-    return qh_arena_strdup(&reader->snapshot->arena,
-                           qh_debug_function_at(reader->qemu->debug, code));
+    bool known;
+
+    if (!code.value) {
+        return NULL;
+    }
+    const char **slot = memo_slot(&reader->functions, code, &known);
+    if (!known) {
+        *slot =
+            qh_arena_strdup(&reader->snapshot->arena,
+                            qh_debug_function_at(reader->qemu->debug, code));
+    }
+    return *slot;
 }
 
 struct qh_error *qh_loop_check(struct qh_loop_guard *guard, struct raddr node)

@@ -114,10 +114,64 @@ const struct qh_context *qh_snapshot_context(const struct qh_snapshot *snapshot,
     return NULL;
 }
 
+/* qsort_r() orders the indices by the coroutines' addresses. */
+static int by_address(const void *a, const void *b, void *opaque)
+{
+    const struct qh_coroutine *coroutines = opaque;
+    uint64_t left = coroutines[*(const size_t *)a].address.value;
+    uint64_t right = coroutines[*(const size_t *)b].address.value;
+
+    return left < right ? -1 : left > right;
+}
+
+struct qh_error *qh_snapshot_order(struct qh_snapshot *snapshot)
+{
+    size_t count = snapshot->coroutine_count;
+    size_t *order =
+        qh_arena_alloc(&snapshot->arena, (count + 1) * sizeof(*order));
+
+    if (!order) {
+        return qh_error_no_memory();
+    }
+    for (size_t i = 0; i < count; i++) {
+        order[i] = i;
+    }
+    qsort_r(order, count, sizeof(*order), by_address, snapshot->coroutines);
+    snapshot->coroutine_order = order;
+    return NULL;
+}
+
+static const struct qh_coroutine *find_ordered(const struct qh_snapshot *in,
+                                               struct raddr address)
+{
+    size_t low = 0, high = in->coroutine_count;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        const struct qh_coroutine *at =
+            &in->coroutines[in->coroutine_order[middle]];
+        if (at->address.value == address.value) {
+            return at;
+        }
+        if (at->address.value < address.value) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return NULL;
+}
+
 const struct qh_coroutine *
 qh_snapshot_coroutine(const struct qh_snapshot *snapshot, struct raddr address)
 {
-    for (size_t i = 0; address.value && i < snapshot->coroutine_count; i++) {
+    if (!address.value) {
+        return NULL;
+    }
+    if (snapshot->coroutine_order) {
+        return find_ordered(snapshot, address);
+    }
+    for (size_t i = 0; i < snapshot->coroutine_count; i++) {
         if (qh_raddr_equal(snapshot->coroutines[i].address, address)) {
             return &snapshot->coroutines[i];
         }

@@ -231,6 +231,7 @@ struct qh_snapshot {
     size_t timer_count;
     struct qh_coroutine *coroutines;
     size_t coroutine_count;
+    size_t *coroutine_order; /* their indices by address; NULL: none made */
     struct qh_sleeper *sleepers;
     size_t sleeper_count;
     struct qh_graph_lock graph;
@@ -268,6 +269,10 @@ struct qh_error *qh_snapshot_gap(struct qh_snapshot *snapshot, const char *what,
 struct qh_error *qh_snapshot_gap_error(struct qh_snapshot *snapshot,
                                        const char *what,
                                        struct qh_error *error) QH_MUST_CHECK;
+
+/* Orders the coroutines for qh_snapshot_coroutine(), which else looks at each
+ * in turn; for after the last one has been added. */
+struct qh_error *qh_snapshot_order(struct qh_snapshot *snapshot) QH_MUST_CHECK;
 
 /* Look-ups; NULL when there is none. */
 const struct qh_thread *qh_snapshot_thread(const struct qh_snapshot *snapshot,
