@@ -8,12 +8,10 @@ as well; forcing an interleaving needs the one real entry.
 
 from __future__ import annotations
 
-import bisect
 import os
 import struct
 import subprocess
 from pathlib import Path
-from typing import Optional
 
 _AT_ENTRY = 9
 
@@ -52,18 +50,12 @@ class Symbols:
         self._exe = os.readlink(exe)
         self._bias = load_bias(pid, exe)
         self._entries: dict[str, int] = {}
-        ranges = []
         # .dynsym is what a stripped program still has.
         for line in (_nm(exe) or _nm(exe, "--dynamic")).splitlines():
             words = line.split()
             if len(words) < 3 or words[1] not in "tTwWi":
                 continue
-            start = int(words[2], 16)
-            size = int(words[3], 16) if len(words) > 3 else 0
-            self._entries.setdefault(words[0], start)
-            ranges.append((start, start + size, words[0]))
-        self._ranges = sorted(ranges)
-        self._starts = [r[0] for r in self._ranges]
+            self._entries.setdefault(words[0], int(words[2], 16))
 
     def entry(self, name: str) -> int:
         """The address of a function's entry in the process."""
@@ -72,16 +64,3 @@ class Symbols:
         except KeyError as missing:
             raise SymbolError(f"{self._exe} has no symbol {name}: not built "
                               "with it, or stripped") from missing
-
-    def function_at(self, address: int) -> Optional[str]:
-        """The function that an address in the process lies in."""
-        linked = address - self._bias
-        at = bisect.bisect_right(self._starts, linked) - 1
-        while at >= 0 and self._starts[at] <= linked:
-            start, end, name = self._ranges[at]
-            if start <= linked < end:
-                return name
-            if linked - start > 1 << 20:
-                break
-            at -= 1
-        return None

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "gdbscripts"))
 # pylint: disable=wrong-import-position
 import build as lab_build
 from labapt import LabError, SourceMissing
-from labqemu import Qemu, QmpTimeout
+from labqemu import Qemu
 from race import HANG, INTERLEAVINGS, ForcedRace, RaceError
 
 
@@ -29,18 +29,11 @@ def forced(build: str, interleaving: str, system: bool = False,
            ) -> Iterator[tuple[Qemu, str]]:
     """Yields a fresh QEMU after the forced race, and how it came out."""
     lab = lab or lab_build.lab_folder()
-
-    def answered(timeout_s: float) -> bool:
-        try:
-            qemu.qmp.answer(timeout_s)
-            return True
-        except QmpTimeout:
-            return False
-
     with Qemu(lab, build, system) as qemu:
         qemu.cleaner_interval_s = interval_s
         qemu.to_iothread()
-        race = ForcedRace(qemu.pid, interleaving, qemu.send_add, answered)
+        race = ForcedRace(qemu.pid, interleaving, qemu.send_add,
+                          qemu.qmp.answered)
         yield qemu, race.run()
 
 

@@ -63,11 +63,7 @@ class Hang:
 
     def goes_on(self, timeout_s: float) -> bool:
         """Whether the missing answer comes within `timeout_s`."""
-        try:
-            self.qemu.qmp.answer(timeout_s)
-            return True
-        except QmpTimeout:
-            return False
+        return self.qemu.qmp.answered(timeout_s)
 
 
 def main_thread_functions(pid: int) -> list[str]:
@@ -90,14 +86,6 @@ def kind_of(pid: int) -> Optional[str]:
         if frame in names:
             return kind
     return None
-
-
-def _answers(qemu: Qemu, timeout_s: float) -> bool:
-    try:
-        qemu.qmp.answer(timeout_s)
-        return True
-    except QmpTimeout:
-        return False
 
 
 def _add_and_delete(qemu: Qemu) -> Optional[str]:
@@ -126,7 +114,7 @@ def _hunt(qemu: Qemu, stress: Optional[Stress], pairs: int,
         since = time.monotonic() - HANG_AFTER_S
         if stress and not keep_stress:
             stress.stop()
-        if _answers(qemu, CONFIRM_S):
+        if qemu.qmp.answered(CONFIRM_S):
             return None
         kind = kind_of(qemu.pid) or "unknown"
         return Hang(qemu, kind, command, since, done, stress)

@@ -84,6 +84,14 @@ class Qmp:
             if "error" in message:
                 raise QmpError(str(message["error"]))
 
+    def answered(self, timeout_s: float) -> bool:
+        """Whether the answer that is awaited comes in time; it is taken."""
+        try:
+            self.answer(timeout_s)
+            return True
+        except QmpTimeout:
+            return False
+
     def execute(self, command: str, arguments: Optional[dict] = None,
                 timeout_s: float = 3.0) -> Any:
         """Sends a command and returns what it returns."""
