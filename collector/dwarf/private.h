@@ -28,6 +28,7 @@ struct qh_missing {
 struct qh_symbol {
     const char *name; /* as the table has it; owned by the ELF */
     const char *base; /* without compiler suffixes; in debug->arena, or name */
+    const char *file; /* source file of a local one, without folder; or NULL */
     uint64_t address; /* target's; STT_TLS: offset in the TLS block */
     uint64_t bytes;
     bool local;
@@ -41,6 +42,7 @@ struct qh_symbols {
     struct qh_names exact; /* name -> index in `items` */
     struct qh_names bases; /* name without suffix -> index; suffixed only */
     struct qh_names tls;   /* name -> index */
+    struct qh_names splits; /* name of what became name.N -> index */
     uint32_t *by_address;  /* functions in order of address; built when asked */
     size_t function_count;
 };
@@ -143,6 +145,12 @@ void qh_symbols_deinit(struct qh_symbols *symbols);
  * NULL when there is neither. Says in which unit to look, not where it is. */
 const struct qh_symbol *qh_symbol_like(struct qh_debug *debug,
                                        const char *name);
+
+/* split.c: the address of the variable `name` that the compiler took apart and
+ * of which `part` is a symbol; ABSENT when nothing stands for all of it. */
+struct qh_error *qh_split_variable(struct qh_debug *debug, const char *name,
+                                   const struct qh_symbol *part,
+                                   uint64_t *ret) QH_MUST_CHECK;
 
 /* unit.c */
 void qh_units_deinit(struct qh_units *units);

@@ -33,6 +33,16 @@ static const char *part_suffix(const char *name)
     return first_suffix(name, part_suffixes, QH_COUNT(part_suffixes));
 }
 
+/* Where the ".3" of "name.3" begins, or NULL: what clang calls the members of
+ * a static struct that it took apart, and gcc a function's static variable. */
+static const char *number_suffix(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+
+    return dot && dot != name && dot[1] &&
+                   dot[1 + strspn(dot + 1, "0123456789")] == '\0' ? dot : NULL;
+}
+
 /* Where the suffixes of `name` begin, or NULL. */
 static const char *suffix_of(const char *name)
 {
@@ -74,13 +84,35 @@ static uint64_t bytes_to_end(Elf *elf, const GElf_Sym *sym)
                ? header.sh_addr + header.sh_size - sym->st_value : 1;
 }
 
+static bool is_split(const char *name, int type)
+{
+    return type == STT_OBJECT && number_suffix(name) && !suffix_of(name);
+}
+
+/* The names by which symbol `index` is found. */
+static struct qh_error *enter_names(struct qh_symbols *symbols, uint32_t index,
+                                    int type)
+{
+    const struct qh_symbol *symbol = &symbols->items[index];
+    struct qh_names *bases =
+        is_split(symbol->name, type) ? &symbols->splits : &symbols->bases;
+
+    if (type == STT_TLS) {
+        return enter(symbols, &symbols->tls, symbol->base, index);
+    }
+    QH_TRY(enter(symbols, &symbols->exact, symbol->name, index));
+    return symbol->base != symbol->name
+               ? enter(symbols, bases, symbol->base, index) : NULL;
+}
+
 static struct qh_error *add_symbol(struct qh_debug *debug, Elf *elf,
                                    const char *name, const GElf_Sym *sym,
-                                   uint64_t bias)
+                                   uint64_t bias, const char *file)
 {
     struct qh_symbols *symbols = &debug->symbols;
     int type = GELF_ST_TYPE(sym->st_info);
-    const char *suffix = suffix_of(name);
+    const char *suffix = is_split(name, type) ? number_suffix(name)
+                                              : suffix_of(name);
     uint32_t index = (uint32_t)symbols->count;
 
     QH_TRY(qh_array_reserve(&symbols->items, &symbols->capacity, index + 1u,
@@ -89,6 +121,7 @@ static struct qh_error *add_symbol(struct qh_debug *debug, Elf *elf,
     *symbol = (struct qh_symbol){
         .name = name,
         .base = name,
+        .file = file,
         .address = sym->st_value + (type == STT_TLS ? 0 : bias),
         .bytes = sym->st_size,
         .local = GELF_ST_BIND(sym->st_info) == STB_LOCAL,
@@ -105,11 +138,7 @@ static struct qh_error *add_symbol(struct qh_debug *debug, Elf *elf,
         }
     }
     symbols->count++;
-    if (type == STT_TLS) {
-        return enter(symbols, &symbols->tls, symbol->base, index);
-    }
-    QH_TRY(enter(symbols, &symbols->exact, name, index));
-    return suffix ? enter(symbols, &symbols->bases, symbol->base, index) : NULL;
+    return enter_names(symbols, index, type);
 }
 
 /* Whether a symbol of the table has a place in the target. */
@@ -140,14 +169,17 @@ static struct qh_error *load_table(struct qh_debug *debug, Elf *elf,
                             sizeof(struct qh_symbol)));
     QH_TRY(qh_names_reserve(&debug->symbols.exact,
                             debug->symbols.exact.count + count));
+    const char *file = NULL; /* STT_FILE goes before the local symbols of it */
     for (size_t i = 1; i < count; i++) {
         GElf_Sym sym;
-        if (!gelf_getsym(data, (int)i, &sym) || !is_wanted(&sym)) {
-            continue;
+        if (!gelf_getsym(data, (int)i, &sym)) {
+            break;
         }
         const char *name = elf_strptr(elf, header->sh_link, sym.st_name);
-        if (name && name[0]) {
-            QH_TRY(add_symbol(debug, elf, name, &sym, bias));
+        if (GELF_ST_TYPE(sym.st_info) == STT_FILE) {
+            file = name;
+        } else if (is_wanted(&sym) && name && name[0]) {
+            QH_TRY(add_symbol(debug, elf, name, &sym, bias, file));
         }
     }
     return NULL;
@@ -197,6 +229,7 @@ void qh_symbols_deinit(struct qh_symbols *symbols)
     qh_names_deinit(&symbols->exact);
     qh_names_deinit(&symbols->bases);
     qh_names_deinit(&symbols->tls);
+    qh_names_deinit(&symbols->splits);
 }
 
 const struct qh_symbol *qh_symbol_like(struct qh_debug *debug,
@@ -216,14 +249,19 @@ struct qh_error *qh_debug_symbol(struct qh_debug *debug, const char *name,
                                  struct raddr *ret)
 {
     const struct qh_symbol *symbol = qh_symbol_like(debug, name);
+    uint32_t index = 0;
 
-    if (!symbol ||
-        (strcmp(symbol->name, name) != 0 && part_suffix(symbol->name))) {
-        return qh_error_new(QH_ERR_ABSENT, "no symbol `%s` in %s", name,
-                            debug->exe_path);
+    if (symbol &&
+        (strcmp(symbol->name, name) == 0 || !part_suffix(symbol->name))) {
+        *ret = qh_raddr(symbol->address);
+        return NULL;
     }
-    *ret = qh_raddr(symbol->address);
-    return NULL;
+    if (qh_names_find(&debug->symbols.splits, name, &index)) {
+        return qh_split_variable(debug, name, &debug->symbols.items[index],
+                                 &ret->value);
+    }
+    return qh_error_new(QH_ERR_ABSENT, "no symbol `%s` in %s", name,
+                        debug->exe_path);
 }
 
 struct qh_error *qh_debug_tls(struct qh_debug *debug, const char *name,

@@ -86,6 +86,25 @@ const char *const versions[] = { "virtio version 1.0.0",
                                  "qemu version 7", "qemu version 1.2.",
                                  "qemu version 1.2.3.4" };
 
+/* Clang keeps these as their members: one by an address of its own, one in two
+ * places, so that no address stands for it. */
+static struct {
+    struct point *first;
+} lone;
+static struct {
+    struct point *first;
+    long second;
+} pair;
+
+static void use_split(struct point *point)
+{
+    lone.first = opaque(1) ? point : NULL;
+    pair.first = opaque(1) ? point : NULL;
+    pair.second = opaque(9);
+    printf("split lone %p\nsplit pair %p\n", (void *)lone.first,
+           (void *)pair.first);
+}
+
 static void describe_fields(void)
 {
     FIELD(struct forest, "forest", points);
@@ -115,6 +134,9 @@ static void describe_fields(void)
     printf("enum GREEN %d\nenum BLUE %d\nenum INFRA %d\n", GREEN, BLUE, INFRA);
     KEEP(&forest);
     KEEP(&nameless);
+    KEEP(lone.first);
+    KEEP(pair.first);
+    KEEP(pair.second);
 }
 
 static void describe_bits(void)
@@ -339,6 +361,7 @@ int main(void)
     printf("symbol inner %p\nsymbol main %p\n", (void *)inner, (void *)main);
     printf("symbol renamed %p\nclone partial %p\n", (void *)&renamed,
            (void *)partial);
+    use_split(&forest.points[1]);
     static_counter += opaque(1) + partial(2) + versions[opaque(1)][0];
     describe_fields();
     hidden_describe();

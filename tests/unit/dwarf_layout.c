@@ -45,6 +45,29 @@ static void clones(void **state)
         qh_debug_field(session.debug, "point", "y", "partial", &field));
 }
 
+/* Their first member holds what the fixture says, where an address is told. */
+static void taken_apart(void **state)
+{
+    struct raddr address = { 0 };
+    uint64_t pointer = 0;
+    const char *const names[] = { "lone", "pair" };
+
+    for (size_t i = 0; i < QH_COUNT(names); i++) {
+        struct qh_error *error =
+            qh_debug_symbol(session.debug, names[i], &address);
+        if (error) { /* only what has no address may be absent */
+            assert_string_equal(names[i], "pair");
+            assert_error(error, QH_ERR_ABSENT, "took `pair`");
+            continue;
+        }
+        assert_success(qh_target_read(session.target, address, &pointer,
+                                      sizeof(pointer)));
+        assert_int_equal(
+            pointer,
+            number(child_named(&session.child, "split", names[i])->words[2]));
+    }
+}
+
 static void functions_by_address(void **state)
 {
     uint64_t inner =
@@ -238,6 +261,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(symbols),
         cmocka_unit_test(clones),
+        cmocka_unit_test(taken_apart),
         cmocka_unit_test(functions_by_address),
         cmocka_unit_test(thread_locals),
         cmocka_unit_test(fields),
