@@ -114,6 +114,7 @@ static struct qh_error *judge_copies(struct qh_reader *reader)
     QH_TRY(qh_judge_threads(reader));
     QH_TRY(qh_finish_sleepers(reader));
     QH_TRY(qh_finish_locks(reader));
+    QH_TRY(qh_check_queues(reader));
     QH_TRY(qh_find_qmp_command(reader));
     return qh_measure_blocked(reader);
 }
