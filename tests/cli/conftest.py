@@ -1,0 +1,188 @@
+"""What the tests of the program share: qhang, victims, cores, the schema.
+
+SPDX-License-Identifier: GPL-2.0-or-later
+
+$QHANG_BUILD is the build folder (default build/); $QHANG_UNDER is put in front
+of every qhang that is run (valgrind).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import select
+import shlex
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, Iterator
+
+import jsonschema
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+BUILD = Path(os.environ.get("QHANG_BUILD") or CHECKOUT / "build").absolute()
+QHANG = BUILD / "collector/qhang"
+VICTIMS = BUILD / "tests/victims"
+SCHEMA = json.loads((CHECKOUT / "docs/qhang-report-1.json").read_text())
+
+CLEAN, FINDING, INCOMPLETE, FAILED, USAGE = 0, 1, 2, 3, 64
+# A sanitizer or valgrind that has something to say exits with another one.
+VERDICTS = (CLEAN, FINDING, INCOMPLETE, FAILED)
+LIMIT_S = 120
+
+
+def under() -> list[str]:
+    """What qhang is run with."""
+    return shlex.split(os.environ.get("QHANG_UNDER", ""))
+
+
+def qhang(*args: str | Path, **kwargs: Any) -> subprocess.CompletedProcess:
+    """Runs qhang to its end; a hang of it fails the test."""
+    kwargs.setdefault("stdout", subprocess.PIPE)
+    argv = [*under(), str(QHANG), *map(str, args)]
+    done = subprocess.run(argv, stderr=subprocess.PIPE, timeout=LIMIT_S,
+                          encoding="utf-8", errors="surrogateescape",
+                          stdin=subprocess.DEVNULL, **kwargs)
+    print(f"$ {shlex.join(argv)}\n{done.stdout or ''}{done.stderr}"
+          f"exit {done.returncode}")
+    return done
+
+
+def report(*args: str | Path) -> dict[str, Any]:
+    """The JSON report of a diagnosis, valid, with `status` added to it."""
+    done = qhang("diagnose", "--json", *args)
+    assert done.returncode in (CLEAN, FINDING, INCOMPLETE), done.stderr
+    assert done.stderr == ""
+    told = json.loads(done.stdout)
+    validate(told)
+    if done.returncode == FINDING:
+        assert told["findings"]
+    else:
+        assert not told["findings"]
+        assert told["complete"] == (done.returncode == CLEAN)
+    return {**told, "status": done.returncode}
+
+
+def validate(told: Any) -> None:
+    """Raises unless `told` is a report as docs/ says."""
+    jsonschema.Draft202012Validator(SCHEMA).validate(told)
+
+
+def refuses(status: int, *args: str | Path, words: tuple[str, ...] = (),
+            **kwargs: Any) -> str:
+    """Asserts that qhang refuses: that status, nothing on stdout, on stderr
+    what failed (each of `words` in it) and what to try. Gives stderr back."""
+    done = qhang(*args, **kwargs)
+    assert done.returncode == status
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith("qhang: ")
+    assert lines[-1].startswith("  try   ")
+    assert len(lines) <= 3
+    for word in words:
+        assert word.lower() in done.stderr.lower()
+    return done.stderr
+
+
+def task_states(pid: int) -> dict[int, str]:
+    """The state letter of each thread, by tid."""
+    states = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        stat = (task / "stat").read_bytes()
+        states[int(task.name)] = stat.rsplit(b")", 1)[1].split()[0].decode()
+    return states
+
+
+def traced_by(pid: int) -> set[int]:
+    """The tracers of a process's threads; {0} when nobody traces it."""
+    tracers = set()
+    for status in Path(f"/proc/{pid}/task").glob("*/status"):
+        for line in status.read_text(errors="replace").splitlines():
+            if line.startswith("TracerPid:"):
+                tracers.add(int(line.split()[1]))
+    return tracers
+
+
+class Victim:
+    """A victim in its scenario. It ends with this object, or with us: the end
+    of its stdin tells it."""
+
+    def __init__(self, scenario: str, *args: str, program: str = "victim",
+                 cwd: Path | None = None,
+                 executable: Path | None = None) -> None:
+        argv = [str(executable or VICTIMS / program), "--scenario", scenario,
+                *args]
+        self.child = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, cwd=cwd,
+            preexec_fn=self._allow_core if cwd else None)
+        line = self.read_line(60)
+        if not line.startswith("ready "):
+            _, told = self.child.communicate(timeout=10)
+            if self.child.returncode == 77:
+                pytest.skip(f"victim {scenario}: {told.strip()}")
+            pytest.fail(f"victim {scenario}: {line}{told}")
+        words = line.split()
+        counts = dict(word.split("=") for word in words[2:])
+        self.pid = int(words[1])
+        self.in_use = int(counts["coroutines"])
+        self.pooled = int(counts["pooled"])
+
+    @staticmethod
+    def _allow_core() -> None:
+        resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY,
+                                                  resource.RLIM_INFINITY))
+
+    def read_line(self, limit_s: float) -> str:
+        """The next line, or "" when none comes within the limit."""
+        assert self.child.stdout
+        ready, _, _ = select.select([self.child.stdout], [], [], limit_s)
+        return self.child.stdout.readline() if ready else ""
+
+    def __enter__(self) -> "Victim":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.child.poll() is None:
+            self.child.kill()
+        self.child.communicate()
+
+    def gcore(self, folder: Path) -> Path:
+        """A core that gdb's gcore writes; the victim lives on."""
+        subprocess.run(["gcore", "-o", folder / "core", str(self.pid)],
+                       check=True, capture_output=True, timeout=LIMIT_S)
+        return folder / f"core.{self.pid}"
+
+    def kernel_core(self, folder: Path) -> Path:
+        """A core that the kernel writes; it is the victim's end. `folder` must
+        be its working folder."""
+        pattern = Path("/proc/sys/kernel/core_pattern").read_text().strip()
+        if pattern.startswith("|") or "/" in pattern:
+            pytest.skip(f"core_pattern takes cores elsewhere: {pattern}")
+        self.child.send_signal(signal.SIGQUIT)
+        self.child.wait(LIMIT_S)
+        cores = list(folder.glob("*core*"))
+        assert len(cores) == 1, "the kernel wrote no core"
+        return cores[0]
+
+
+def wait_until(holds: Any, what: str, limit_s: float = 30) -> None:
+    """Looks every few milliseconds until `holds()`."""
+    end = time.monotonic() + limit_s
+    while not holds():
+        assert time.monotonic() < end, f"not within {limit_s} s: {what}"
+        time.sleep(0.005)
+
+
+@pytest.fixture(name="sleeper")
+def sleeping_process() -> Iterator[subprocess.Popen]:
+    """A process that is no QEMU, asleep."""
+    child = subprocess.Popen(["sleep", "600"])
+    wait_until(lambda: Path(f"/proc/{child.pid}/comm").read_text().strip()
+               == "sleep", "sleep runs")
+    yield child
+    child.kill()
+    child.wait()

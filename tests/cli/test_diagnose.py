@@ -1,0 +1,215 @@
+"""Every victim scenario, live and from cores: the fault, or no finding.
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import (CLEAN, FINDING, VICTIMS, Victim, qhang, report,
+                      task_states, traced_by, wait_until)
+
+CLEANER = "qcow2.cache-clean-timer"
+# What each fault is to be called; every other scenario is healthy.
+FAULTS = {
+    "wake-lost": ("sleep.wake-lost", CLEANER, "timer"),
+    "erased": ("sleep.erased", CLEANER, "never"),
+    "erased-fired": ("sleep.erased", CLEANER, "never"),
+    "graph-unkicked": ("graph.writer-unkicked", None, "never"),
+}
+SCENARIOS = [line.split()[0] for line in subprocess.run(
+    [VICTIMS / "victim", "--list"], check=True, capture_output=True,
+    text=True).stdout.splitlines()]
+PROGRAMS = ["victim", "victim-O0"]
+COMMAND = "blockdev-del"
+
+
+def thread(told: dict[str, Any], tid: int) -> dict[str, Any]:
+    """The thread of that tid."""
+    return next(t for t in told["threads"] if t["tid"] == tid)
+
+
+def functions(item: dict[str, Any]) -> list[str]:
+    """The names on the stack of a thread or coroutine."""
+    return [frame["function"] for frame in item["frames"]]
+
+
+def check_sleep(told: dict[str, Any], finding: dict[str, Any]) -> None:
+    """The finding names the cleaner, its iothread, and the main thread."""
+    cleaner = next(c for c in told["coroutines"]
+                   if c["address"] == finding["coroutine"])
+    assert cleaner["entry"] == "cache_clean_timer"
+    assert cleaner["state"] == "suspended"
+    assert "qemu_co_sleep" in functions(cleaner)
+    home = thread(told, finding["tid"])
+    assert home["role"] == "iothread"
+    assert home["iothread"] == "io0"
+    assert finding["waiter_tid"] == told["target"]["pid"]
+    waiter = thread(told, finding["waiter_tid"])
+    assert "cache_clean_timer_del_and_wait" in functions(waiter)
+    sleeper = next(s for s in told["sleepers"]
+                   if s["coroutine"] == finding["coroutine"])
+    assert sleeper["cleaner"]["interval_s"] == 0
+    assert sleeper["wake_address"] in [e["address"]
+                                       for e in finding["evidence"]]
+
+
+def check_graph(told: dict[str, Any], finding: dict[str, Any]) -> None:
+    """The finding names the writer, and there is no reader."""
+    assert finding["tid"] == finding["waiter_tid"] == told["target"]["pid"]
+    assert finding["coroutine"] is None
+    assert "bdrv_graph_wrlock" in functions(thread(told, finding["tid"]))
+    assert told["graph_lock"]["readers"] == 0
+    assert told["graph_lock"]["has_writer"] == 0
+    assert told["graph_lock"]["writer_tid"] == finding["tid"]
+
+
+def check(told: dict[str, Any], scenario: str, victim: Victim) -> None:
+    """The verdict that the scenario calls for, and the census."""
+    assert told["incomplete"] == []
+    assert told["target"]["pid"] == victim.pid
+    if scenario != "busy":
+        states = Counter(c["state"] for c in told["coroutines"])
+        pooled = states.pop("pooled", 0)
+        assert (sum(states.values()), pooled) == (victim.in_use,
+                                                  victim.pooled)
+    if scenario not in FAULTS:
+        assert told["findings"] == []
+        assert told["status"] == CLEAN
+        return
+    rule, user, heals = FAULTS[scenario]
+    assert told["status"] == FINDING
+    [finding] = told["findings"]
+    assert (finding["rule"], finding["user"]) == (rule, user)
+    assert finding["certainty"] == "proof"
+    assert finding["heals"] == heals
+    assert finding["fixed_in"] == ["10.0.13", "11.1"]
+    assert told["qmp_command"] == COMMAND
+    if rule.startswith("sleep."):
+        check_sleep(told, finding)
+    else:
+        check_graph(told, finding)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_live(scenario: str, program: str) -> None:
+    """The running process, which goes on as it was."""
+    with Victim(scenario, program=program) as victim:
+        told = report(str(victim.pid))
+        check(told, scenario, victim)
+        assert told["target"]["kind"] == "live"
+        assert told["pause_ns"] > 0
+        if scenario in FAULTS:
+            assert told["samples"] >= 2
+            assert told["findings"][0]["samples"] >= 2
+        wait_until(lambda: not {"t", "T"} & set(
+            task_states(victim.pid).values()), "no thread is stopped")
+        assert traced_by(victim.pid) == {0}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_gcore(scenario: str, program: str, tmp_path: Path) -> None:
+    """A core that gcore wrote."""
+    with Victim(scenario, program=program) as victim:
+        core = victim.gcore(tmp_path)
+    check_core(core, scenario, victim)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_kernel_core(scenario: str, program: str, tmp_path: Path) -> None:
+    """A core that the kernel wrote."""
+    with Victim(scenario, program=program, cwd=tmp_path) as victim:
+        core = victim.kernel_core(tmp_path)
+    check_core(core, scenario, victim)
+
+
+def check_core(core: Path, scenario: str, victim: Victim) -> None:
+    """The same verdict as live, from one sample and without a pause."""
+    told = report("--core", core)
+    check(told, scenario, victim)
+    assert told["target"]["kind"] == "core"
+    assert told["target"]["core"] == str(core)
+    assert told["samples"] == 1
+    assert told["pause_ns"] is None
+
+
+def test_time_to_heal() -> None:
+    """heals_in_ns is the timer's, by the clock that the timer goes by."""
+    with Victim("wake-lost", "--interval", "300") as victim:
+        before = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        told = report(str(victim.pid))
+        after = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+    [sleeper] = told["sleepers"]
+    [finding] = told["findings"]
+    assert sleeper["clock"] == "realtime"
+    assert sleeper["expire_ns"] - after <= finding["heals_in_ns"]
+    assert finding["heals_in_ns"] <= sleeper["expire_ns"] - before
+    assert sleeper["asked_ns"] == 300 * 10**9
+
+
+def test_heals_as_told() -> None:
+    """What was told to heal does, on time; what never heals does not."""
+    with Victim("wake-lost", "--interval", "4") as victim:
+        [finding] = report(str(victim.pid))["findings"]
+        told_s = finding["heals_in_ns"] / 1e9
+        assert 0 < told_s < 4
+        began = time.monotonic()
+        assert victim.read_line(told_s + 5) == "returned\n"
+        assert time.monotonic() - began == pytest.approx(told_s, abs=1)
+        assert report(str(victim.pid))["status"] == CLEAN
+
+
+@pytest.mark.parametrize("scenario", ["idle", "wake-lost"])
+def test_thousand_coroutines(scenario: str) -> None:
+    """Each parked coroutine is listed with its whole stack."""
+    with Victim(scenario, "--coroutines", "1000") as victim:
+        told = report(str(victim.pid))
+    check(told, scenario, victim)
+    parked = [c for c in told["coroutines"] if c["entry"] == "park_co_entry"]
+    assert len(parked) == 1000
+    kinds = Counter()
+    for coroutine in parked:
+        assert coroutine["state"] == "suspended"
+        assert coroutine["cut"] is None
+        names = functions(coroutine)
+        assert "park_co_entry" in names
+        kinds.update(name for name in names
+                     if name and name.startswith("park_in_"))
+    assert kinds == {f"park_in_{kind}": 250
+                     for kind in ("queue", "mutex", "yield", "sleep")}
+
+
+@pytest.mark.parametrize("scenario", FAULTS)
+def test_text(scenario: str) -> None:
+    """The text report says the same, in 80 columns."""
+    rule, _, heals = FAULTS[scenario]
+    with Victim(scenario) as victim:
+        done = qhang("diagnose", str(victim.pid))
+    assert done.returncode == FINDING
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(f"{victim.pid} victim (build ")
+    assert "blocked" in lines[0] and "paused" in lines[0]
+    assert lines[2].startswith("HANG  ")
+    assert lines[2].endswith(f"{rule}, proof")
+    assert all(len(line) <= 80 for line in lines)
+    healing = next(line for line in lines if line.startswith("  heals"))
+    assert ("never" in healing) == (heals == "never")
+    assert f"main thread {victim.pid}, QMP command {COMMAND}" in done.stdout
+    assert "  fixed in  QEMU 10.0.13, 11.1" in done.stdout
+
+
+def test_busy_stays_clean() -> None:
+    """A busy process, many times over: no finding, and it keeps working."""
+    with Victim("busy") as victim:
+        for _ in range(50):
+            assert report(str(victim.pid))["status"] == CLEAN
+        assert victim.child.poll() is None

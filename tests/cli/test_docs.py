@@ -1,0 +1,150 @@
+"""--help, the man pages and the completion tell the same options.
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import CHECKOUT, SCHEMA, qhang
+
+COMPLETION = CHECKOUT / "docs/completion/qhang.bash"
+MAN = CHECKOUT / "docs/man"
+PAGES = sorted(MAN.glob("*.1"))
+
+
+def commands() -> list[str]:
+    """The commands that `qhang --help` tells."""
+    told = qhang("--help").stdout.split("\ncommands:\n")[1].split("\n\n")[0]
+    return [line.split()[0] for line in told.splitlines()]
+
+
+COMMANDS = ["", *commands()]
+
+
+def help_of(command: str) -> str:
+    """--help of a command, "" for qhang itself."""
+    return qhang(*command.split(), "--help").stdout
+
+
+def options_of_help(command: str) -> dict[str, str]:
+    """Options by their name, with the name of the argument or ""."""
+    told = re.findall(r"^  (--[a-z-]+)(?: ([A-Z]+))?  ", help_of(command),
+                      re.MULTILINE)
+    assert told
+    return dict(told)
+
+
+def page_of(command: str) -> str:
+    """The source of the command's man page."""
+    name = f"qhang-{command}" if command else "qhang"
+    return (MAN / f"{name}.1").read_text()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_page_has_the_options(command: str) -> None:
+    """Each option has an entry in the page, with its argument, and the page
+    has no other."""
+    told = re.findall(r"^\.It Fl (-[a-z-]+)(?: Ar ([A-Z]+))?$",
+                      page_of(command), re.MULTILINE)
+    assert {f"-{name}": argument for name, argument in told} \
+        == options_of_help(command)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_synopsis_has_the_options(command: str) -> None:
+    """Each option is in the synopsis, and nothing else is."""
+    synopsis = page_of(command).split(".Sh SYNOPSIS")[1].split(".Sh")[0]
+    told = set(re.findall(r"Fl (-[a-z-]+)", synopsis))
+    assert {f"-{name}" for name in told} == set(options_of_help(command))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_completion_has_the_options(command: str) -> None:
+    """Completing a dash offers the options, and nothing else."""
+    words = ["qhang", *command.split(), "--"]
+    assert set(complete(words)) == set(options_of_help(command))
+
+
+def test_completion_has_the_commands() -> None:
+    """Completing the first word offers the commands, too."""
+    assert set(complete(["qhang", ""])) \
+        == {*commands(), *options_of_help("")}
+
+
+def test_main_page_has_the_commands() -> None:
+    """The main page tells each command and its page."""
+    for command in commands():
+        assert f".It Cm {command}" in page_of("")
+        assert f".Xr qhang-{command} 1" in page_of("")
+
+
+def complete(words: list[str], cwd: Path | None = None) -> list[str]:
+    """What the completion offers for the last of `words`, run by bash."""
+    script = """
+        source "$1"; shift
+        compopt() { :; }  # only works inside of a completion that is going on
+        COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+        _qhang
+        printf '%s\\n' "${COMPREPLY[@]}"
+    """
+    done = subprocess.run(["bash", "-euc", script, "bash", COMPLETION, *words],
+                          capture_output=True, text=True, check=True, cwd=cwd)
+    assert done.stderr == ""
+    return done.stdout.split("\n")[:-1]
+
+
+def test_completion_of_files(tmp_path: Path) -> None:
+    """Files for --core and --exe, folders only for --debuginfo; a blank or a
+    star in a name does no harm."""
+    for name in ("core one", "core*two"):
+        (tmp_path / name).touch()
+    (tmp_path / "core-folder").mkdir()
+    every = {"core one", "core*two", "core-folder"}
+    for option in ("--core", "--exe"):
+        assert set(complete(["qhang", "diagnose", option, "co"],
+                            tmp_path)) == every
+    assert complete(["qhang", "diagnose", "--debuginfo", "co"],
+                    tmp_path) == ["core-folder"]
+
+
+def test_completion_of_pids(tmp_path: Path) -> None:
+    """The pid of a process that is called qemu is offered."""
+    program = tmp_path / "qemu-sleep"
+    shutil.copy(shutil.which("sleep") or "/bin/sleep", program)
+    with subprocess.Popen([program, "600"]) as child:
+        try:
+            offered = complete(["qhang", "diagnose", ""])
+            assert str(child.pid) in offered
+            assert "1" not in offered or \
+                "qemu" in Path("/proc/1/comm").read_text()
+        finally:
+            child.kill()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page_is_sound(page: Path) -> None:
+    """groff has no complaint, and nothing is wider than a terminal."""
+    if not shutil.which("groff"):
+        pytest.skip("no groff here to read man pages with")
+    done = subprocess.run(["groff", "-mandoc", "-Tascii", "-ww", "-P-c", page],
+                          capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    shown = re.sub(r".\x08", "", done.stdout)
+    assert all(len(line) <= 80 for line in shown.splitlines())
+
+
+def test_page_has_the_rules() -> None:
+    """Each rule that the code knows is told in the page."""
+    source = (CHECKOUT / "collector/diagnose/rules.c").read_text()
+    rules = re.findall(r'\{ "([a-z.-]+)", qh_rule_', source)
+    assert len(rules) >= 3
+    for rule in rules:
+        assert f".It Cm {rule}" in page_of("diagnose")
+        assert rule in SCHEMA["$defs"]["finding"]["properties"]["rule"][
+            "description"]

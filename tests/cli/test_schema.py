@@ -1,0 +1,97 @@
+"""Every JSON report is as docs/qhang-report-1.json says; nothing else is.
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+from typing import Any, Iterator
+
+import jsonschema
+import pytest
+from conftest import BUILD, SCHEMA, validate
+
+EMIT = BUILD / "tests/unit/report_emit"
+WORLDS = subprocess.run([EMIT, "--list"], check=True, capture_output=True,
+                        text=True).stdout.split()
+
+
+def emitted(world: str) -> Any:
+    """The report of a snapshot that a test wrote by hand."""
+    done = subprocess.run([EMIT, world], check=True, capture_output=True)
+    assert done.stderr == b""
+    return json.loads(done.stdout)
+
+
+def objects(schema: Any) -> Iterator[dict[str, Any]]:
+    """Every object schema within `schema`."""
+    if isinstance(schema, dict):
+        if "properties" in schema:
+            yield schema
+        for value in schema.values():
+            yield from objects(value)
+
+
+def test_schema_is_sound() -> None:
+    """It is a valid schema of its draft."""
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_schema_is_strict_and_told() -> None:
+    """No object takes members that it does not list, all listed ones must be
+    there, and each is described."""
+    found = list(objects(SCHEMA))
+    assert len(found) > 10
+    for item in found:
+        assert item["additionalProperties"] is False
+        assert sorted(item["required"]) == sorted(item["properties"])
+        for name, member in item["properties"].items():
+            assert "description" in member or "$ref" in member, name
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_report_is_valid(world: str) -> None:
+    """Whatever the snapshot holds, its report is valid."""
+    validate(emitted(world))
+
+
+def test_every_member_is_seen() -> None:
+    """The worlds together fill every array, so that every schema is used."""
+    reports = [emitted(world) for world in WORLDS]
+    for name, member in SCHEMA["properties"].items():
+        if member.get("type") == "array":
+            assert any(told[name] for told in reports), name
+
+
+def test_mutants_are_refused() -> None:
+    """A report with a member more, less, or of another type is not valid."""
+    told = emitted("full")
+    for name in SCHEMA["properties"]:
+        mutant = copy.deepcopy(told)
+        del mutant[name]
+        with pytest.raises(jsonschema.ValidationError):
+            validate(mutant)
+        mutant = copy.deepcopy(told)
+        mutant[name] = {"nonsense": 1}
+        with pytest.raises(jsonschema.ValidationError):
+            validate(mutant)
+    for part in ("threads", "coroutines", "sleepers", "findings", "timers"):
+        mutant = copy.deepcopy(told)
+        mutant[part][0]["nonsense"] = 1
+        with pytest.raises(jsonschema.ValidationError):
+            validate(mutant)
+    told["findings"][0]["coroutine"] = 4711
+    with pytest.raises(jsonschema.ValidationError):
+        validate(told)
+
+
+def test_hostile_names_are_harmless() -> None:
+    """No byte of a report drives a terminal that shows it."""
+    done = subprocess.run([EMIT, "hostile"], check=True, capture_output=True)
+    told = done.stdout.decode("utf-8")
+    bad = [c for c in told if c != "\n" and not c.isprintable()]
+    assert bad == []
+    assert "\\u001b[2J" in told
