@@ -3,9 +3,11 @@
  *
  * A wait with a timeout began at the deadline less the timeout: aio_poll()
  * takes the timeout from the earliest timer of its context (util/aio-posix.c),
- * so that the timer's expire_time is the deadline, in a core too. A wait
- * without one: since the thread was last on a CPU. Else, since a sleeper that
- * was told to stop began its own wait: at least that long. */
+ * so that the timer's expire_time is the deadline, in a core too. Where the
+ * waiter has no timeout but a sleeper that it told to stop has, both began to
+ * wait within the same race, so the sleeper's wait stands for both. Else since
+ * the thread was last on a CPU, which is only a lower bound: whoever looked at
+ * it with a debugger made it run. */
 #include "qemu/reader.h"
 
 static int64_t earliest_timer(const struct qh_snapshot *snapshot,
@@ -84,8 +86,10 @@ struct qh_error *qh_measure_blocked(struct qh_reader *reader)
         snapshot->monotonic_ns == QH_TIME_UNKNOWN) {
         return NULL;
     }
-    set_blocked(snapshot, sleeper_began(snapshot), "timer", true);
-    set_blocked(snapshot, thread->last_ran_ns, "last-ran", false);
+    set_blocked(snapshot, sleeper_began(snapshot), "timer", false);
+    if (snapshot->blocked_ns == QH_TIME_UNKNOWN) {
+        set_blocked(snapshot, thread->last_ran_ns, "last-ran", true);
+    }
     set_blocked(snapshot, wait_began(snapshot, thread), "timer", false);
     return NULL;
 }

@@ -5,10 +5,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+/* So long is waited for a thread to get to a CPU and measure its clock. */
+enum { PROBE_NS = 20000000 };
 
 static int64_t offset_of(int dir, const char *name)
 {
@@ -67,14 +73,90 @@ static bool measure(int64_t *ret_ns)
     return true;
 }
 
-bool qh_clock_of_cpu(int cpu, int64_t *ret_ns)
-{
+/* Shared with the thread that measures; who is done last frees it. */
+struct probe {
     cpu_set_t only;
+    sem_t done;
+    atomic_int owners;
+    bool measured;
+    int64_t offset_ns;
+};
 
-    if (cpu < 0 || cpu >= CPU_SETSIZE) {
+static void leave(struct probe *probe)
+{
+    if (atomic_fetch_sub(&probe->owners, 1) == 1) {
+        sem_destroy(&probe->done);
+        free(probe);
+    }
+}
+
+static void *run_probe(void *opaque)
+{
+    struct probe *probe = opaque;
+
+    probe->measured =
+        sched_setaffinity(0, sizeof(probe->only), &probe->only) == 0 &&
+        measure(&probe->offset_ns);
+    sem_post(&probe->done);
+    leave(probe);
+    return NULL;
+}
+
+static bool start_probe(struct probe *probe)
+{
+    pthread_attr_t detached;
+    pthread_t thread;
+
+    if (pthread_attr_init(&detached)) {
         return false;
     }
-    CPU_ZERO(&only);
-    CPU_SET(cpu, &only);
-    return sched_setaffinity(0, sizeof(only), &only) == 0 && measure(ret_ns);
+    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    atomic_init(&probe->owners, 2);
+    bool started = pthread_create(&thread, &detached, run_probe, probe) == 0;
+    pthread_attr_destroy(&detached);
+    return started;
+}
+
+static bool await_probe(struct probe *probe)
+{
+    struct timespec end;
+
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_nsec += PROBE_NS;
+    end.tv_sec += end.tv_nsec / 1000000000;
+    end.tv_nsec %= 1000000000;
+    while (sem_timedwait(&probe->done, &end) < 0) {
+        if (errno != EINTR) {
+            return false;
+        }
+    }
+    return probe->measured;
+}
+
+bool qh_clock_of_cpu(int cpu, int64_t *ret_ns)
+{
+    cpu_set_t ours;
+
+    if (cpu < 0 || cpu >= CPU_SETSIZE ||
+        sched_getaffinity(0, sizeof(ours), &ours) < 0 ||
+        !CPU_ISSET(cpu, &ours)) {
+        return false;
+    }
+    struct probe *probe = calloc(1, sizeof(*probe));
+    if (!probe) {
+        return false;
+    }
+    sem_init(&probe->done, 0, 0);
+    CPU_SET(cpu, &probe->only);
+    if (!start_probe(probe)) {
+        sem_destroy(&probe->done);
+        free(probe);
+        return false;
+    }
+    bool measured = await_probe(probe);
+    if (measured) {
+        *ret_ns = probe->offset_ns;
+    }
+    leave(probe);
+    return measured;
 }

@@ -24,6 +24,7 @@ static void live_destroy(struct qh_target *target)
     qh_close_guard(&live->tasks);
     free(live->tracees);
     free(live->text);
+    free(live->ran);
     free(live);
 }
 
@@ -67,9 +68,9 @@ static struct qh_error *live_open_file(struct qh_target *target,
     struct qh_live *live = target->live;
 
     if (module->path[0] != '/') {
-        return qh_error_path(qh_error_new(QH_ERR_NO_DEBUGINFO,
-                                          "%s is no file", module->path),
-                             module->path);
+        return qh_error_path(
+            qh_error_new(QH_ERR_NO_DEBUGINFO, "%s is no file", module->path),
+            module->path);
     }
     if (module->is_exe) {
         int fd = -1;
@@ -100,12 +101,12 @@ static struct qh_error *live_clock(struct qh_target *target, int clock,
     struct qh_live *live = target->live;
 
     if (clock == CLOCK_MONOTONIC) {
-        *ret_ns = live->clock_skew_ns + (target->was_stopped
-                                             ? live->stop_monotonic_ns
-                                             : qh_now_ns(clock));
+        *ret_ns =
+            live->clock_skew_ns +
+            (target->was_stopped ? live->stop_monotonic_ns : qh_now_ns(clock));
     } else {
-        *ret_ns = target->was_stopped ? live->stop_realtime_ns
-                                      : qh_now_ns(clock);
+        *ret_ns =
+            target->was_stopped ? live->stop_realtime_ns : qh_now_ns(clock);
     }
     return NULL;
 }
@@ -168,16 +169,14 @@ static struct qh_error *open_proc(struct qh_live *live, pid_t pid)
         live->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     }
     live->pid = (pid_t)group;
-    live->tasks =
-        openat(live->dir, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    live->tasks = openat(live->dir, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return live->dir < 0 || live->tasks < 0 ? no_process(pid) : NULL;
 }
 
 static struct qh_error *read_exe(struct qh_target *target)
 {
     char path[4096];
-    ssize_t got =
-        readlinkat(target->live->dir, "exe", path, sizeof(path) - 1);
+    ssize_t got = readlinkat(target->live->dir, "exe", path, sizeof(path) - 1);
 
     if (got <= 0) {
         return NULL;
@@ -194,9 +193,9 @@ static struct qh_error *read_modules(struct qh_target *target)
     char auxv[4096];
     QH_CLEANUP(qh_close_guard)
     int fd = openat(live->dir, "maps", O_RDONLY | O_CLOEXEC);
-    int failed = fd < 0 ? -errno
-                        : qh_proc_read_all(fd, &live->text,
-                                           &live->text_capacity);
+    int failed = fd < 0
+                     ? -errno
+                     : qh_proc_read_all(fd, &live->text, &live->text_capacity);
 
     if (failed == -EACCES || failed == -EPERM) {
         return qh_access_refused(live);

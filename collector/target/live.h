@@ -20,6 +20,18 @@ struct qh_tracee {
     int signal; /* to be delivered when it is let go; 0 for none */
 };
 
+/* The scheduling of qhang's own thread before a stop. */
+struct qh_priority {
+    int policy;
+    bool raised;
+};
+
+/* When a thread was last on a CPU, before the first stop disturbed it. */
+struct qh_last_ran {
+    pid_t tid;
+    int64_t ns;
+};
+
 struct qh_live {
     pid_t pid;
     int dir;   /* /proc/PID */
@@ -32,6 +44,9 @@ struct qh_live {
     size_t count, capacity;
     char *text; /* of /proc/PID/maps, kept so that it need not grow again */
     size_t text_capacity;
+    struct qh_last_ran *ran; /* malloc'd, as read before the first stop */
+    size_t ran_count;
+    struct qh_priority priority;
     int64_t pause_start_ns;
     int64_t clock_skew_ns; /* target's CLOCK_MONOTONIC minus qhang's */
     int64_t stop_monotonic_ns, stop_realtime_ns;
@@ -66,14 +81,19 @@ struct qh_error *qh_access_denied(pid_t pid, long owner, long self,
 /* The same with what is found out about this machine. */
 struct qh_error *qh_access_refused(const struct qh_live *live) QH_MUST_CHECK;
 
+/* priority.c */
+void qh_priority_raise(struct qh_priority *saved);
+void qh_priority_restore(struct qh_priority *saved);
+
 /* clock.c */
 /* Target's CLOCK_MONOTONIC minus qhang's: time namespaces differ. */
 int64_t qh_clock_skew_ns(int dir);
 /*
  * CLOCK_MONOTONIC minus the scheduler's clock of CPU `cpu`, which stands still
  * while a hypervisor takes the CPU away and while interrupts are served, and
- * so is behind by an amount of its own on each CPU. Measured by moving this
- * thread there; the caller restores the affinity.
+ * so is behind by an amount of its own on each CPU. Measured by a thread that
+ * goes there, which is not waited for when the CPU is busy with real-time
+ * work. Never on a CPU that qhang may not use (isolated for guests, say).
  */
 bool qh_clock_of_cpu(int cpu, int64_t *ret_ns);
 

@@ -51,7 +51,7 @@ enum {
 /* Threads that were seized and did not stop, 0 in free places. Written with
  * SIGCHLD blocked or in its handler. */
 static volatile pid_t abandoned[MAX_ABANDONED];
-static pid_t tracer; /* the thread that the kernel lets detach them */
+static pid_t tracer;    /* the thread that the kernel lets detach them */
 static pid_t own_child; /* the target, where qhang itself has started it */
 static struct sigaction action_before;
 static bool handling;
@@ -197,8 +197,8 @@ static struct qh_error *refused(struct qh_live *live, struct qh_tracee *tracee)
         tracee->hold = QH_HOLD_GONE;
         return NULL;
     }
-    if (qh_proc_read_task(live->tasks, tid, "status", status,
-                          sizeof(status)) > 0) {
+    if (qh_proc_read_task(live->tasks, tid, "status", status, sizeof(status)) >
+        0) {
         QH_TRY(qh_access_traced(tid, status));
     }
     return qh_access_refused(live);
@@ -215,8 +215,7 @@ static struct qh_error *seize(struct qh_live *live, struct qh_tracee *tracee)
         tracee->hold = QH_HOLD_GONE;
     } else if (state == 'D') {
         tracee->hold = QH_HOLD_KERNEL;
-    } else if (take_back(tid) ||
-               ptrace(PTRACE_SEIZE, tid, NULL, NULL) == 0) {
+    } else if (take_back(tid) || ptrace(PTRACE_SEIZE, tid, NULL, NULL) == 0) {
         tracee->hold = QH_HOLD_SEIZED;
     } else if (errno == ESRCH) {
         tracee->hold = QH_HOLD_GONE;
@@ -380,9 +379,8 @@ static struct qh_error *stop_all(struct qh_live *live)
  * r10, r8, r9, then rsp and rip. */
 static void read_syscall(const struct qh_live *live, struct qh_task *task)
 {
-    static const unsigned order[] = { QH_REG_RDI, QH_REG_RSI, QH_REG_RDX, 10,
-                                      8,          9,          QH_REG_RSP,
-                                      QH_REG_RIP };
+    static const unsigned order[] = { QH_REG_RDI, QH_REG_RSI, QH_REG_RDX, 10, 8,
+                                      9,          QH_REG_RSP, QH_REG_RIP };
     uint64_t v[QH_COUNT(order)];
     int64_t number;
     char text[512];
@@ -403,8 +401,7 @@ static void read_syscall(const struct qh_live *live, struct qh_task *task)
     }
 }
 
-static void read_registers(const struct qh_live *live,
-                           struct qh_tracee *tracee)
+static void read_registers(const struct qh_live *live, struct qh_tracee *tracee)
 {
     struct user_regs_struct user;
     struct qh_task *task = &tracee->task;
@@ -433,8 +430,8 @@ static struct qh_error *publish_tasks(struct qh_target *target)
 {
     struct qh_live *live = target->live;
     size_t present = 0;
-    struct qh_task *tasks = qh_arena_alloc(
-        &target->arena, (live->count + 1) * sizeof(*tasks));
+    struct qh_task *tasks =
+        qh_arena_alloc(&target->arena, (live->count + 1) * sizeof(*tasks));
 
     if (!tasks) {
         return qh_error_no_memory();
@@ -511,6 +508,7 @@ struct qh_error *qh_live_stop(struct qh_target *target)
     own_child = live->own_child ? live->pid : 0;
     struct qh_error *error = prepare(target);
     if (!error) {
+        qh_priority_raise(&live->priority);
         error = stop_all(live);
         if (!error) {
             error = look_around(target);
@@ -540,8 +538,8 @@ void qh_live_resume(struct qh_target *target)
         struct qh_tracee *tracee = &live->tracees[i];
         pid_t tid = tracee->task.tid;
         if (tracee->hold == QH_HOLD_STOPPED &&
-            ptrace(PTRACE_DETACH, tid, NULL,
-                   (void *)(intptr_t)tracee->signal) < 0) {
+            ptrace(PTRACE_DETACH, tid, NULL, (void *)(intptr_t)tracee->signal) <
+                0) {
             abandon(tid); /* killed meanwhile; its end is to be noted */
         } else if (tracee->hold == QH_HOLD_SEIZED) {
             abandon(tid);
@@ -549,6 +547,7 @@ void qh_live_resume(struct qh_target *target)
         tracee->hold = QH_HOLD_NONE;
     }
     target->pause_ns = qh_now_ns(CLOCK_MONOTONIC) - live->pause_start_ns;
+    qh_priority_restore(&live->priority);
     release_abandoned();
     set_handler();
     pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -125,8 +125,8 @@ static bool clock_of(struct cpu_clocks *clocks, int cpu, int64_t *ret_ns)
     return clocks->state[cpu] > 0;
 }
 
-/* se.exec_start of each thread first, all together: measuring the clocks moves
- * this thread around, which may make others run. */
+/* se.exec_start of each thread first, all together: measuring the clocks may
+ * make others run. */
 static void read_exec_starts(struct qh_live *live, int *cpus)
 {
     char text[SCHED_BYTES];
@@ -146,35 +146,53 @@ static void read_exec_starts(struct qh_live *live, int *cpus)
     }
 }
 
+/* Turns the scheduler's times into CLOCK_MONOTONIC of the target. */
+static void convert_exec_starts(struct qh_live *live, struct cpu_clocks *clocks,
+                                const int *cpus)
+{
+    for (size_t i = 0; i < live->count; i++) {
+        struct qh_task *task = &live->tracees[i].task;
+        int64_t offset;
+        if (task->last_ran_ns && clock_of(clocks, cpus[i], &offset)) {
+            task->last_ran_ns += offset + live->clock_skew_ns;
+        } else {
+            task->last_ran_ns = 0;
+        }
+    }
+}
+
 static struct qh_error *read_last_ran(struct qh_live *live)
 {
     QH_CLEANUP(qh_free_guard)
     int *cpus = malloc((live->count + 1) * sizeof(*cpus));
     QH_CLEANUP(qh_free_guard)
     struct cpu_clocks *clocks = calloc(1, sizeof(*clocks));
-    cpu_set_t before;
 
-    if (!cpus || !clocks) {
+    live->ran = calloc(live->count + 1, sizeof(*live->ran));
+    if (!cpus || !clocks || !live->ran) {
         return qh_error_no_memory();
     }
     read_exec_starts(live, cpus);
-    if (sched_getaffinity(0, sizeof(before), &before) < 0) {
-        CPU_ZERO(&before);
-    }
+    convert_exec_starts(live, clocks, cpus);
     for (size_t i = 0; i < live->count; i++) {
-        struct qh_task *task = &live->tracees[i].task;
-        int64_t offset;
-        if (task->last_ran_ns && CPU_COUNT(&before) &&
-            clock_of(clocks, cpus[i], &offset)) {
-            task->last_ran_ns += offset + live->clock_skew_ns;
-        } else {
-            task->last_ran_ns = 0;
-        }
-    }
-    if (CPU_COUNT(&before)) {
-        sched_setaffinity(0, sizeof(before), &before);
+        const struct qh_task *task = &live->tracees[i].task;
+        live->ran[live->ran_count++] =
+            (struct qh_last_ran){ task->tid, task->last_ran_ns };
     }
     return NULL;
+}
+
+/* A stop makes each thread run: what was known before it goes on to count. */
+static void recall_last_ran(struct qh_live *live)
+{
+    for (size_t i = 0; i < live->count; i++) {
+        struct qh_task *task = &live->tracees[i].task;
+        for (size_t j = 0; j < live->ran_count; j++) {
+            if (live->ran[j].tid == task->tid) {
+                task->last_ran_ns = live->ran[j].ns;
+            }
+        }
+    }
 }
 
 struct qh_error *qh_live_observe(struct qh_target *target, bool last_ran)
@@ -192,5 +210,9 @@ struct qh_error *qh_live_observe(struct qh_target *target, bool last_ran)
                                          (int)live->pid),
                             live->pid);
     }
-    return last_ran ? read_last_ran(live) : NULL;
+    if (last_ran) {
+        return read_last_ran(live);
+    }
+    recall_last_ran(live);
+    return NULL;
 }
