@@ -168,6 +168,8 @@ static struct qh_error *read_last_ran(struct qh_live *live)
     QH_CLEANUP(qh_free_guard)
     struct cpu_clocks *clocks = calloc(1, sizeof(*clocks));
 
+    free(live->ran); /* of a stop that failed */
+    live->ran_count = 0;
     live->ran = calloc(live->count + 1, sizeof(*live->ran));
     if (!cpus || !clocks || !live->ran) {
         return qh_error_no_memory();
