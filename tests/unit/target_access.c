@@ -256,6 +256,7 @@ static void test_links_cannot_lead_out(void **state)
     assert_int_equal(symlinkat("/proc/self/fd/0", root, "magic"), 0);
     assert_int_equal(symlinkat("loop", root, "loop"), 0);
     if (!has_openat2(root)) {
+        remove_folder(folder);
         print_message("no openat2 here (valgrind?)\n");
         skip();
     }

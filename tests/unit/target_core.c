@@ -11,6 +11,7 @@
 #include <glob.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -255,14 +256,17 @@ static void test_clock(void **state)
     int64_t told = 0;
     const struct utimbuf long_ago = { 1000, 1000 };
 
+    if (!getauxval(AT_SYSINFO_EHDR)) {
+        qh_target_destroy(target);
+        print_message("no vdso to compare with (valgrind?)\n");
+        skip();
+    }
     assert_fine(qh_target_clock(target, CLOCK_MONOTONIC, &told));
     assert_true(told <= made->written_ns);
     assert_true(told > made->written_ns - INT64_C(60000000000));
     qh_target_destroy(target);
     /* Written before this boot: then nothing is known. */
-    char *old = find("old");
-    assert_null(old);
-    size_t bytes;
+    size_t bytes = 0;
     unsigned char *core = slurp(made->path, &bytes);
     char path[600];
     snprintf(path, sizeof(path), "%s/old", folder);

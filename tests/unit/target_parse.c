@@ -8,6 +8,7 @@
 #include <elf.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 static void test_stat(void **state)
@@ -186,14 +187,25 @@ static void test_build_ids(void **state)
     close(fd);
     assert_true(strlen(id) >= 32);
     assert_int_equal(strspn(id, "0123456789abcdef"), strlen(id));
-    qh_build_id_of_own_vdso(id);
-    assert_true(strlen(id) >= 32);
     fd = open("/dev/null", O_RDONLY);
     qh_build_id_of_fd(fd, id);
     close(fd);
     assert_string_equal(id, "");
     qh_build_id_of_fd(-1, id);
     assert_string_equal(id, "");
+}
+
+static void test_own_vdso(void **state)
+{
+    char id[QH_BUILD_ID_HEX];
+
+    qh_build_id_of_own_vdso(id);
+    if (!getauxval(AT_SYSINFO_EHDR)) {
+        assert_string_equal(id, "");
+        print_message("no vdso here (valgrind?)\n");
+        skip();
+    }
+    assert_true(strlen(id) >= 32);
 }
 
 int main(void)
@@ -208,6 +220,7 @@ int main(void)
         cmocka_unit_test(test_deleted),
         cmocka_unit_test(test_cache),
         cmocka_unit_test(test_build_ids),
+        cmocka_unit_test(test_own_vdso),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
