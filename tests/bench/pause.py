@@ -38,6 +38,7 @@ from race import HANG, WAKE_BEFORE_ARM
 RESULTS = CHECKOUT / "tests/bench/results"
 WANTED_RATIO = 100.0
 ROUNDS = 7
+SAMPLER_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,14 @@ def open_states(pid: int) -> list[int]:
 
 
 def is_stopped(descriptor: int) -> bool:
-    """Whether a thread is in a ptrace stop right now."""
-    line = os.pread(descriptor, 512, 0)
+    """Whether a thread is in a ptrace stop right now.
+
+    One that has ended is not: QEMU's idle pool workers end by themselves.
+    """
+    try:
+        line = os.pread(descriptor, 512, 0)
+    except ProcessLookupError:
+        return False
     return line[line.rindex(b")") + 2:][:1] == b"t"
 
 
@@ -94,16 +101,17 @@ def measure(pid: int, argv: list[str]) -> tuple[Stop, float]:
     """Runs a tool under the sampler; its longest stop and its seconds."""
     ready, finish = multiprocessing.Event(), multiprocessing.Event()
     results: Any = multiprocessing.Queue()
-    sampler = multiprocessing.Process(target=sample, args=(
-        pid, ready, finish, results))
+    sampler = multiprocessing.Process(
+        target=sample, args=(pid, ready, finish, results), daemon=True)
     sampler.start()
-    ready.wait()
+    if not ready.wait(SAMPLER_TIMEOUT_S):
+        raise LabError(f"no sampler could be started on {pid}")
     started = time.monotonic()
     done = subprocess.run(argv, check=False, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     took = time.monotonic() - started
     finish.set()
-    stop = results.get()
+    stop = results.get(timeout=SAMPLER_TIMEOUT_S)
     sampler.join()
     if not done.stdout:
         raise LabError(f"{' '.join(argv)} printed nothing, status "
