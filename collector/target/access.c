@@ -162,8 +162,8 @@ static struct qh_error *check_architecture(const struct qh_live *live)
 
     /* Unreadable (a root that the file server does not trust): the maps will
      * show soon enough. */
-    if (fd < 0 || pread(fd, &header, sizeof(header), 0) !=
-                      (ssize_t)sizeof(header)) {
+    if (fd < 0 ||
+        pread(fd, &header, sizeof(header), 0) != (ssize_t)sizeof(header)) {
         return NULL;
     }
     if (header.e_ident[EI_CLASS] != ELFCLASS64 ||

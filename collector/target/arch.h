@@ -51,4 +51,11 @@ enum qh_kernel_wait {
 enum qh_kernel_wait qh_arch_wait(const struct qh_task *task,
                                  const char **ret_name);
 
+/*
+ * Whether the system call that a thread is asleep in has no timeout, by its
+ * arguments: poll, ppoll, epoll_wait and its kin. False also when that cannot
+ * be told (io_uring_enter has its timeouts elsewhere).
+ */
+bool qh_arch_waits_for_ever(const struct qh_task *task);
+
 #endif

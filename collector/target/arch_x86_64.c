@@ -57,10 +57,10 @@ void qh_arch_jmpbuf(const uint64_t slots[QH_ARCH_JMPBUF_SLOTS], uint64_t guard,
         unsigned reg;
         bool mangled;
     } order[QH_ARCH_JMPBUF_SLOTS] = {
-        { QH_REG_RBX, false }, { QH_REG_RBP, true },
-        { QH_REG_R12, false }, { QH_REG_R12 + 1, false },
+        { QH_REG_RBX, false },     { QH_REG_RBP, true },
+        { QH_REG_R12, false },     { QH_REG_R12 + 1, false },
         { QH_REG_R12 + 2, false }, { QH_REG_R12 + 3, false },
-        { QH_REG_RSP, true },  { QH_REG_RIP, true },
+        { QH_REG_RSP, true },      { QH_REG_RIP, true },
     };
 
     memset(ret, 0, sizeof(*ret));
@@ -151,4 +151,25 @@ enum qh_kernel_wait qh_arch_wait(const struct qh_task *task,
                     result == ERESTART_RESTARTBLOCK ||
                     (eintr && result == INTERRUPTED);
     return restarts ? QH_WAIT_BLOCKED : QH_WAIT_NONE;
+}
+
+/* Arguments stand in rdi, rsi, rdx, r10 (System V ABI, A.2.1); the kernel
+ * leaves them there. */
+bool qh_arch_waits_for_ever(const struct qh_task *task)
+{
+    const uint64_t *regs = task->regs.dwarf;
+
+    switch (task->orig_rax) {
+    case SYS_ppoll: /* a struct timespec, or none */
+        return regs[QH_REG_RDX] == 0;
+    case SYS_poll: /* in ms */
+        return (int32_t)regs[QH_REG_RDX] < 0;
+    case SYS_epoll_wait:
+    case SYS_epoll_pwait:
+        return (int32_t)regs[QH_REG_R10] < 0;
+    case SYS_epoll_pwait2:
+        return regs[QH_REG_R10] == 0;
+    default:
+        return false;
+    }
 }

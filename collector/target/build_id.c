@@ -139,8 +139,7 @@ void qh_build_id_of_own_vdso(char ret_hex[QH_BUILD_ID_HEX])
     const Elf64_Phdr *phdrs = (const Elf64_Phdr *)(vdso + header->e_phoff);
     for (unsigned i = 0; i < header->e_phnum; i++) {
         if (phdrs[i].p_type == PT_NOTE &&
-            id_in_notes(vdso + phdrs[i].p_offset, phdrs[i].p_filesz,
-                        ret_hex)) {
+            id_in_notes(vdso + phdrs[i].p_offset, phdrs[i].p_filesz, ret_hex)) {
             return;
         }
     }

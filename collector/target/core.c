@@ -45,8 +45,7 @@ static struct qh_error *core_open_file(struct qh_target *target,
                                        int *ret_fd)
 {
     struct qh_core *core = target->core;
-    const char *path =
-        module->is_exe && core->exe ? core->exe : module->path;
+    const char *path = module->is_exe && core->exe ? core->exe : module->path;
 
     if (path[0] == '[') {
         return qh_error_path(
@@ -128,9 +127,9 @@ static const struct qh_target_ops core_ops = {
 static struct qh_error *bad_core(const struct qh_target *target,
                                  const char *what)
 {
-    return qh_error_path(qh_error_new(QH_ERR_BAD_CORE, "%s %s",
-                                      target->process.core, what),
-                         target->process.core);
+    return qh_error_path(
+        qh_error_new(QH_ERR_BAD_CORE, "%s %s", target->process.core, what),
+        target->process.core);
 }
 
 /* Unpacks zstd; names what else a core may be packed with. */
@@ -260,8 +259,7 @@ static struct qh_error *wrong_exe(const struct qh_target *target,
         qh_error_new(QH_ERR_WRONG_EXE,
                      "%s did not make %s: it has build-id %s, the core is of "
                      "%s",
-                     path, target->process.core,
-                     given[0] ? given : "(none)",
+                     path, target->process.core, given[0] ? given : "(none)",
                      wanted[0] ? wanted : "a program with another entry point"),
         path);
 }

@@ -45,9 +45,9 @@ struct qh_core {
     int64_t written_ns; /* CLOCK_REALTIME when the core was last written */
     const char *exe;    /* as given by the user, else NULL */
     const char *cut;    /* why the unpacked file may be short, or NULL */
-    struct qh_core_data *data;     /* parallel to target->mappings */
-    struct qh_core_image *images;  /* parallel to target->modules, or NULL */
-    struct qh_core_file *files;    /* in order of address */
+    struct qh_core_data *data;    /* parallel to target->mappings */
+    struct qh_core_image *images; /* parallel to target->modules, or NULL */
+    struct qh_core_file *files;   /* in order of address */
     size_t file_count;
     const void *auxv; /* in `image` */
     size_t auxv_bytes;

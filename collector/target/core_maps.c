@@ -47,8 +47,7 @@ static void add_segment(struct qh_core *core, const GElf_Phdr *phdr,
         .executable = phdr->p_flags & PF_X,
         .present_bytes = claimed < there ? claimed : there,
         .path = file ? file->path : "",
-        .file_offset =
-            file ? file->offset + (phdr->p_vaddr - file->start) : 0,
+        .file_offset = file ? file->offset + (phdr->p_vaddr - file->start) : 0,
     };
     piece->data = (struct qh_core_data){ phdr->p_offset, claimed };
     if (claimed > there && phdr->p_offset + claimed > core->damaged_at) {
@@ -79,8 +78,7 @@ static size_t drop_overlaps(struct piece *pieces, size_t count)
 
     qsort(pieces, count, sizeof(*pieces), by_start);
     for (size_t i = 0; i < count; i++) {
-        if (!kept ||
-            pieces[i].mapping.start >= pieces[kept - 1].mapping.end) {
+        if (!kept || pieces[i].mapping.start >= pieces[kept - 1].mapping.end) {
             pieces[kept++] = pieces[i];
         }
     }
@@ -132,8 +130,8 @@ static size_t add_files(const struct qh_core *core, struct piece *pieces,
 static struct qh_error *publish(struct qh_target *target,
                                 const struct piece *pieces, size_t count)
 {
-    target->mappings = qh_arena_alloc(
-        &target->arena, (count + 1) * sizeof(*target->mappings));
+    target->mappings =
+        qh_arena_alloc(&target->arena, (count + 1) * sizeof(*target->mappings));
     target->core->data = qh_arena_alloc(
         &target->arena, (count + 1) * sizeof(*target->core->data));
     if (!target->mappings || !target->core->data) {

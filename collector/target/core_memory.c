@@ -148,8 +148,8 @@ struct qh_error *qh_core_read_some(struct qh_target *target, uint64_t address,
     unsigned char *out = buffer;
     size_t have = 0, got;
 
-    while (have < bytes && (got = read_piece(target, address + have,
-                                             out + have, bytes - have)) > 0) {
+    while (have < bytes && (got = read_piece(target, address + have, out + have,
+                                             bytes - have)) > 0) {
         have += got;
     }
     target->bytes_read += have;

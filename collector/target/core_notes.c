@@ -125,9 +125,8 @@ static struct qh_error *read_segment(struct qh_target *target,
         phdr->p_filesz > core->size - phdr->p_offset) {
         return cut_in_notes(target);
     }
-    Elf_Data *data =
-        elf_getdata_rawchunk(core->elf, (int64_t)phdr->p_offset,
-                             phdr->p_filesz, ELF_T_NHDR);
+    Elf_Data *data = elf_getdata_rawchunk(core->elf, (int64_t)phdr->p_offset,
+                                          phdr->p_filesz, ELF_T_NHDR);
     while (data && (at = gelf_getnote(data, at, &note, &name, &desc)) > 0) {
         const char *bytes = data->d_buf;
         if (note.n_namesz == 5 && memcmp(bytes + name, "CORE", 5) == 0) {
@@ -181,8 +180,7 @@ struct qh_error *qh_core_read_notes(struct qh_target *target)
         }
     }
     if (!target->task_count) {
-        return qh_error_path(qh_error_new(QH_ERR_BAD_CORE,
-                                          "%s holds no thread",
+        return qh_error_path(qh_error_new(QH_ERR_BAD_CORE, "%s holds no thread",
                                           target->process.core),
                              target->process.core);
     }

@@ -28,8 +28,7 @@ static size_t remote_runs(const uint64_t *pages, size_t count,
         if (i && pages[i] == pages[i - 1] + 1) {
             runs[used - 1].iov_len += QH_PAGE_BYTES;
         } else {
-            runs[used].iov_base =
-                (void *)(uintptr_t)(pages[i] * QH_PAGE_BYTES);
+            runs[used].iov_base = (void *)(uintptr_t)(pages[i] * QH_PAGE_BYTES);
             runs[used++].iov_len = QH_PAGE_BYTES;
         }
     }
@@ -50,8 +49,8 @@ static struct qh_error *fetch_batch(struct qh_target *target,
         local[i].iov_len = QH_PAGE_BYTES;
     }
     size_t runs = remote_runs(pages, count, remote);
-    ssize_t got = process_vm_readv(target->live->pid, local, count, remote,
-                                   runs, 0);
+    ssize_t got =
+        process_vm_readv(target->live->pid, local, count, remote, runs, 0);
     if (got < 0 && errno == ESRCH) {
         return qh_error_tid(qh_error_new(QH_ERR_EXITED, "process %d has exited",
                                          (int)target->live->pid),
@@ -118,8 +117,8 @@ static struct qh_error *fetch_missing(struct qh_target *target,
     uint64_t pages[BATCH];
     size_t count = 0;
 
-    for (uint64_t page = page_of(address);
-         page <= page_of(address + bytes - 1); page++) {
+    for (uint64_t page = page_of(address); page <= page_of(address + bytes - 1);
+         page++) {
         if (!qh_cache_find(&target->cache, page)) {
             pages[count++] = page;
         }
@@ -163,8 +162,7 @@ struct qh_error *qh_live_read_some(struct qh_target *target, uint64_t address,
 {
     struct iovec local = { buffer, bytes };
     struct iovec remote = { (void *)(uintptr_t)address, bytes };
-    ssize_t got =
-        process_vm_readv(target->live->pid, &local, 1, &remote, 1, 0);
+    ssize_t got = process_vm_readv(target->live->pid, &local, 1, &remote, 1, 0);
 
     if (got < 0 && errno == ESRCH) {
         return qh_error_tid(qh_error_new(QH_ERR_EXITED, "process %d has exited",
@@ -190,9 +188,8 @@ static struct qh_error *flush(struct qh_target *target, struct batch *batch)
     size_t count = batch->count;
 
     batch->count = 0;
-    return count && has_room(target, count)
-               ? fetch(target, batch->pages, count)
-               : NULL;
+    return count && has_room(target, count) ? fetch(target, batch->pages, count)
+                                            : NULL;
 }
 
 static struct qh_error *prefetch_pages(struct qh_target *target,
@@ -241,11 +238,10 @@ struct qh_error *qh_live_prefetch(struct qh_target *target,
         size_t at = first_mapping(target, ranges[i].start);
         for (; at < target->mapping_count; at++) {
             const struct qh_mapping *mapping = &target->mappings[at];
-            uint64_t start = mapping->start > ranges[i].start
-                                 ? mapping->start
-                                 : ranges[i].start;
-            uint64_t end = mapping->end < ranges[i].end ? mapping->end
-                                                        : ranges[i].end;
+            uint64_t start = mapping->start > ranges[i].start ? mapping->start
+                                                              : ranges[i].start;
+            uint64_t end =
+                mapping->end < ranges[i].end ? mapping->end : ranges[i].end;
             if (mapping->start >= ranges[i].end) {
                 break;
             }

@@ -24,8 +24,7 @@ bool qh_path_take_deleted(char *path)
     return true;
 }
 
-struct qh_module *qh_module_at(const struct qh_target *target,
-                               uint64_t address)
+struct qh_module *qh_module_at(const struct qh_target *target, uint64_t address)
 {
     for (size_t i = 0; i < target->module_count; i++) {
         struct qh_module *module = &target->modules[i];

@@ -32,7 +32,8 @@ struct qh_target_ops {
                                   size_t *ret_bytes);
     struct qh_error *(*prefetch)(struct qh_target *target,
                                  const struct qh_range *ranges, size_t count);
-    /* A readable descriptor of a regular file, its build-id not yet looked at. */
+    /* A readable descriptor of a regular file, its build-id not yet looked at.
+     */
     struct qh_error *(*open_file)(struct qh_target *target,
                                   const struct qh_module *module, int *ret_fd);
     struct qh_error *(*clock)(struct qh_target *target, int clock,

@@ -30,7 +30,11 @@ void qh_priority_restore(struct qh_priority *saved)
     const struct sched_param ordinary = { .sched_priority = 0 };
 
     if (saved->raised) {
-        sched_setscheduler(0, saved->policy, &ordinary);
+        /* With RLIMIT_RTPRIO only, the flag cannot be taken off again. */
+        if (sched_setscheduler(0, saved->policy, &ordinary) < 0) {
+            sched_setscheduler(0, saved->policy | SCHED_RESET_ON_FORK,
+                               &ordinary);
+        }
         saved->raised = false;
     }
 }

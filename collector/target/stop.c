@@ -8,17 +8,15 @@
  * has taken the stop's status away, so all waiting here is done with WNOWAIT.
  *
  * Threads that do not stop. A thread that is in state D is not touched at all.
- * One that enters it in the moment after it was looked at has been seized
- * and asked to stop; it cannot be detached until it comes out. It is put on
- * the list of the abandoned, and a SIGCHLD handler detaches it in the very
- * moment in which it stops, for as long as qhang lives; the kernel does so
- * when qhang ends.
+ * One that enters it in the moment after it was looked at has been seized and
+ * asked to stop; release.c lets it go when it comes out.
  *
  * Source: ptrace(2); kernel/ptrace.c and kernel/signal.c of Linux.
  */
 #include "target/arch.h"
 #include "target/live.h"
 #include "target/procfs.h"
+#include "target/release.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,13 +25,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ptrace.h>
-#include <sys/syscall.h>
 #include <sys/user.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-#define MS_NS INT64_C(1000000)
 
 enum {
     /* Before anything is stopped, so much time for short waits on storage. */
@@ -44,136 +38,8 @@ enum {
     LOOK_NS = 500000,
     /* A thread seen in state D for so long after it was asked to stop is not
      * waited for any longer; the others are waiting with it. */
-    IN_KERNEL_NS = 5000000,
-    MAX_ABANDONED = 256
+    IN_KERNEL_NS = 5000000
 };
-
-/* Threads that were seized and did not stop, 0 in free places. Written with
- * SIGCHLD blocked or in its handler. */
-static volatile pid_t abandoned[MAX_ABANDONED];
-static pid_t tracer;    /* the thread that the kernel lets detach them */
-static pid_t own_child; /* the target, where qhang itself has started it */
-static struct sigaction action_before;
-static bool handling;
-
-/* What became of a thread that was asked to stop. */
-enum outcome { RUNNING, STOPPED, ENDED };
-
-/* Looks without taking the status away. `*ret_signal` is the signal that the
- * thread was about to receive when it stopped, 0 for a stop of our own or a
- * group stop. */
-static enum outcome look(pid_t tid, int *ret_signal)
-{
-    siginfo_t info = { 0 };
-
-    if (waitid(P_PID, (id_t)tid, &info,
-               WSTOPPED | WEXITED | WNOHANG | WNOWAIT | __WALL) < 0) {
-        return ENDED;
-    }
-    if (!info.si_pid) {
-        return RUNNING;
-    }
-    if (info.si_code != CLD_TRAPPED && info.si_code != CLD_STOPPED) {
-        return ENDED;
-    }
-    /* si_status is the event (PTRACE_EVENT_STOP) above the signal. */
-    *ret_signal = info.si_status >> 8 ? 0 : info.si_status & 0x7f;
-    return STOPPED;
-}
-
-/* A traced thread that ends waits for its tracer to take note; but the end of
- * qhang's own child is its parent's business. */
-static void reap(pid_t tid)
-{
-    siginfo_t info;
-
-    if (tid == own_child) {
-        return;
-    }
-    waitid(P_PID, (id_t)tid, &info, WEXITED | WNOHANG | __WALL);
-}
-
-/* Async-signal-safe. True when the thread is off our hands. */
-static bool let_go(pid_t tid)
-{
-    int signal = 0;
-
-    switch (look(tid, &signal)) {
-    case RUNNING:
-        return false;
-    case STOPPED:
-        ptrace(PTRACE_DETACH, tid, NULL, (void *)(intptr_t)signal);
-        return true;
-    case ENDED:
-        reap(tid);
-        return true;
-    }
-    return true;
-}
-
-static void release_abandoned(void)
-{
-    for (unsigned i = 0; i < MAX_ABANDONED; i++) {
-        if (abandoned[i] && let_go(abandoned[i])) {
-            abandoned[i] = 0;
-        }
-    }
-}
-
-static void on_sigchld(int signal)
-{
-    int saved = errno;
-    pid_t self = (pid_t)syscall(SYS_gettid);
-
-    if (self == tracer) {
-        release_abandoned();
-    } else {
-        syscall(SYS_tgkill, getpid(), tracer, SIGCHLD);
-    }
-    errno = saved;
-}
-
-/* Both with SIGCHLD blocked. */
-static void abandon(pid_t tid)
-{
-    for (unsigned i = 0; i < MAX_ABANDONED; i++) {
-        if (!abandoned[i]) {
-            abandoned[i] = tid;
-            return;
-        }
-    }
-}
-
-static bool take_back(pid_t tid)
-{
-    for (unsigned i = 0; i < MAX_ABANDONED; i++) {
-        if (abandoned[i] == tid) {
-            abandoned[i] = 0;
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Installs the handler while somebody is abandoned, and takes it away again.
- * With SIGCHLD blocked. */
-static void set_handler(void)
-{
-    bool wanted = false;
-
-    for (unsigned i = 0; i < MAX_ABANDONED; i++) {
-        wanted |= abandoned[i] != 0;
-    }
-    if (wanted && !handling) {
-        struct sigaction action = { .sa_handler = on_sigchld,
-                                    .sa_flags = SA_RESTART };
-        tracer = (pid_t)syscall(SYS_gettid);
-        handling = sigaction(SIGCHLD, &action, &action_before) == 0;
-    } else if (!wanted && handling) {
-        sigaction(SIGCHLD, &action_before, NULL);
-        handling = false;
-    }
-}
 
 /* Until this is undone, stops are noticed by sigtimedwait only. */
 static void block_sigchld(sigset_t *ret_before)
@@ -215,7 +81,8 @@ static struct qh_error *seize(struct qh_live *live, struct qh_tracee *tracee)
         tracee->hold = QH_HOLD_GONE;
     } else if (state == 'D') {
         tracee->hold = QH_HOLD_KERNEL;
-    } else if (take_back(tid) || ptrace(PTRACE_SEIZE, tid, NULL, NULL) == 0) {
+    } else if (qh_release_take_back(tid) ||
+               ptrace(PTRACE_SEIZE, tid, NULL, NULL) == 0) {
         tracee->hold = QH_HOLD_SEIZED;
     } else if (errno == ESRCH) {
         tracee->hold = QH_HOLD_GONE;
@@ -235,16 +102,16 @@ static bool all_settled(struct qh_live *live)
         if (tracee->hold != QH_HOLD_SEIZED) {
             continue;
         }
-        switch (look(tracee->task.tid, &signal)) {
-        case RUNNING:
+        switch (qh_release_look(tracee->task.tid, &signal)) {
+        case QH_STILL_RUNNING:
             settled = false;
             break;
-        case STOPPED:
+        case QH_STILL:
             tracee->hold = QH_HOLD_STOPPED;
             tracee->signal = signal;
             break;
-        case ENDED:
-            reap(tracee->task.tid);
+        case QH_ENDED:
+            qh_release_reap(tracee->task.tid);
             tracee->hold = QH_HOLD_GONE;
             break;
         }
@@ -269,7 +136,7 @@ static void give_up(struct qh_live *live, int64_t since_ns, int64_t deadline_ns)
             (state == 'D' && now - since_ns >= IN_KERNEL_NS)) {
             tracee->task.state = state;
             tracee->hold = dead ? QH_HOLD_GONE : QH_HOLD_KERNEL;
-            abandon(tracee->task.tid);
+            qh_release_abandon(tracee->task.tid);
         }
     }
 }
@@ -504,8 +371,8 @@ struct qh_error *qh_live_stop(struct qh_target *target)
     sigset_t before;
 
     block_sigchld(&before);
-    release_abandoned();
-    own_child = live->own_child ? live->pid : 0;
+    qh_release_abandoned();
+    qh_release_spare(live->own_child ? live->pid : 0);
     struct qh_error *error = prepare(target);
     if (!error) {
         qh_priority_raise(&live->priority);
@@ -521,7 +388,7 @@ struct qh_error *qh_live_stop(struct qh_target *target)
         close(live->maps);
         live->maps = -1;
     }
-    set_handler();
+    qh_release_watch();
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return error;
 }
@@ -540,15 +407,18 @@ void qh_live_resume(struct qh_target *target)
         if (tracee->hold == QH_HOLD_STOPPED &&
             ptrace(PTRACE_DETACH, tid, NULL, (void *)(intptr_t)tracee->signal) <
                 0) {
-            abandon(tid); /* killed meanwhile; its end is to be noted */
+            /* Killed meanwhile; its end is to be noted. */
+            qh_release_abandon(tid);
         } else if (tracee->hold == QH_HOLD_SEIZED) {
-            abandon(tid);
+            qh_release_abandon(tid);
         }
         tracee->hold = QH_HOLD_NONE;
     }
     target->pause_ns = qh_now_ns(CLOCK_MONOTONIC) - live->pause_start_ns;
     qh_priority_restore(&live->priority);
-    release_abandoned();
-    set_handler();
+    /* The handler first: no stop may fall between the look and it. */
+    qh_release_watch();
+    qh_release_abandoned();
+    qh_release_watch();
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }

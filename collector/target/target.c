@@ -167,8 +167,7 @@ struct qh_error *qh_target_read(struct qh_target *target, struct raddr address,
 }
 
 struct qh_error *qh_target_prefetch(struct qh_target *target,
-                                    const struct qh_range *ranges,
-                                    size_t count)
+                                    const struct qh_range *ranges, size_t count)
 {
     return target->ops->prefetch(target, ranges, count);
 }

@@ -46,6 +46,7 @@ enum {
     QH_REG_RDI = 5,
     QH_REG_RBP = 6,
     QH_REG_RSP = 7,
+    QH_REG_R10 = 10,
     QH_REG_R12 = 12,
     QH_REG_RIP = 16,
     QH_REG_COUNT = 17
@@ -84,7 +85,8 @@ struct qh_mapping {
     uint64_t end;
     uint64_t file_offset;
     bool readable, writable, executable, shared;
-    /* Core: bytes from `start` on that can be read; live: all or none. */
+    /* Core: bytes from `start` on that the core itself holds (what is read from
+     * mapped files comes on top); live: all or none. */
     uint64_t present_bytes;
     const char *path; /* owned by the target; "" for anonymous memory */
 };
@@ -214,7 +216,8 @@ uint64_t qh_target_late_reads(const struct qh_target *target);
  * What CLOCK_MONOTONIC or CLOCK_REALTIME (`clock`, as in <time.h>) showed in
  * the target at the last stop, in ns; time namespaces are allowed for. A core
  * stores no clock: what can be told from the age of the core file, when it
- * comes from this boot of this kernel (same vdso build-id), else ABSENT.
+ * comes from this boot of this kernel (same vdso build-id), else ABSENT. That
+ * is an upper bound: a copy of a core is younger than its process.
  */
 struct qh_error *qh_target_clock(struct qh_target *target, int clock,
                                  int64_t *ret_ns) QH_MUST_CHECK;

@@ -59,8 +59,8 @@ static struct qh_error *put(int fd, const unsigned char *bytes, size_t count,
     size_t done = all_zero(bytes, count) ? count : 0;
 
     while (done < count) {
-        ssize_t wrote = pwrite(fd, bytes + done, count - done,
-                               *position + (off_t)done);
+        ssize_t wrote =
+            pwrite(fd, bytes + done, count - done, *position + (off_t)done);
         if (wrote < 0 && errno == EINTR) {
             continue;
         }

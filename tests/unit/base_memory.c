@@ -96,8 +96,8 @@ static void test_list(void **state)
     size_t count = 0, capacity = 0;
 
     for (uint64_t i = 0; i < 2000; i++) {
-        struct pair *pair = qh_list_add(&arena, &pairs, &count, &capacity,
-                                        sizeof(*pair));
+        struct pair *pair =
+            qh_list_add(&arena, &pairs, &count, &capacity, sizeof(*pair));
         assert_ptr_equal(pair, &pairs[i]);
         assert_int_equal(count, i + 1);
         assert_int_equal(pair->a, 0);
@@ -136,9 +136,12 @@ static void test_addresses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_array),   cmocka_unit_test(test_array_too_large),
-        cmocka_unit_test(test_arena),   cmocka_unit_test(test_strings),
-        cmocka_unit_test(test_list),    cmocka_unit_test(test_guards),
+        cmocka_unit_test(test_array),
+        cmocka_unit_test(test_array_too_large),
+        cmocka_unit_test(test_arena),
+        cmocka_unit_test(test_strings),
+        cmocka_unit_test(test_list),
+        cmocka_unit_test(test_guards),
         cmocka_unit_test(test_addresses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -274,8 +274,7 @@ static void test_clock(void **state)
     free(core);
     assert_int_equal(utime(path, &long_ago), 0);
     target = open_core(path);
-    assert_code(qh_target_clock(target, CLOCK_MONOTONIC, &told),
-                QH_ERR_ABSENT);
+    assert_code(qh_target_clock(target, CLOCK_MONOTONIC, &told), QH_ERR_ABSENT);
     qh_target_destroy(target);
     unlink(path);
 }
@@ -296,8 +295,8 @@ static void test_executables(void **state)
     qh_target_destroy(target);
 
     target = NULL;
-    struct qh_error *error = qh_target_open_core(made->path, "/bin/ls",
-                                                 &target);
+    struct qh_error *error =
+        qh_target_open_core(made->path, "/bin/ls", &target);
     assert_non_null(error);
     assert_non_null(strstr(error->message, wanted));
     assert_non_null(strstr(error->message, "/bin/ls"));
@@ -414,7 +413,8 @@ static void roam(struct qh_target *target)
 
     for (size_t i = 0; i < count; i++) {
         const uint64_t places[] = {
-            mappings[i].start, mappings[i].end - 1,
+            mappings[i].start,
+            mappings[i].end - 1,
             mappings[i].start + mappings[i].present_bytes - 4,
             mappings[i].start + (mappings[i].end - mappings[i].start) / 2,
         };
@@ -509,8 +509,7 @@ static void test_no_core_at_all(void **state)
     check_refused("", 0, QH_ERR_BAD_CORE);
     check_refused("\177EL", 3, QH_ERR_BAD_CORE);
     check_refused("\177ELF", 4, QH_ERR_BAD_CORE);
-    check_refused("this is no core, but it is some text", 36,
-                  QH_ERR_BAD_CORE);
+    check_refused("this is no core, but it is some text", 36, QH_ERR_BAD_CORE);
     check_refused("\x28\xb5\x2f\xfd", 4, QH_ERR_BAD_CORE);
     check_refused("\x28\xb5\x2f\xfdnonsense", 12, QH_ERR_BAD_CORE);
     check_refused("\x1f\x8b\x08\x00\x00\x00\x00\x00", 8, QH_ERR_BAD_CORE);
@@ -524,8 +523,7 @@ static void test_no_core_at_all(void **state)
     check_refused(&header, sizeof(header), QH_ERR_BAD_CORE);
     assert_code(qh_target_open_core("/nosuch/core", NULL, &target),
                 QH_ERR_SYSTEM);
-    assert_code(qh_target_open_core("/dev/null", NULL, &target),
-                QH_ERR_SYSTEM);
+    assert_code(qh_target_open_core("/dev/null", NULL, &target), QH_ERR_SYSTEM);
     free(program);
 }
 
@@ -533,16 +531,14 @@ int main(void)
 {
 #define BOTH(test)                                                             \
     { #test " (kernel)", test, NULL, NULL, &by_kernel },                       \
-    { #test " (gcore)", test, NULL, NULL, &by_gcore }
+    {                                                                          \
+#test " (gcore)", test, NULL, NULL, &by_gcore                          \
+    }
     const struct CMUnitTest tests[] = {
-        BOTH(test_whole),
-        BOTH(test_map),
-        BOTH(test_clock),
-        BOTH(test_executables),
-        BOTH(test_cut_short),
-        BOTH(test_packed),
-        BOTH(test_spoiled),
-        cmocka_unit_test(test_no_core_at_all),
+        BOTH(test_whole),     BOTH(test_map),
+        BOTH(test_clock),     BOTH(test_executables),
+        BOTH(test_cut_short), BOTH(test_packed),
+        BOTH(test_spoiled),   cmocka_unit_test(test_no_core_at_all),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

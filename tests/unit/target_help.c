@@ -69,14 +69,14 @@ struct child child_start(const char *program, const char *mode, const char *cwd)
     child.in = in[1];
     child.out = out[0];
     read_line(&child, line, sizeof(line));
-    assert_int_equal(
-        sscanf(line,
-               "ready %d %d %d %d %d %" SCNu64 " %" SCNu64 " %" SCNu64
-               " %" SCNu64 " %d %" SCNu64 " %" SCNu64,
-               &f->pid, &f->tids[0], &f->tids[1], &f->tids[2], &f->tids[3],
-               &f->counter, &f->signals, &f->pattern, &f->gap, &f->counted_fd,
-               &f->function, &f->relocated),
-        12);
+    assert_int_equal(sscanf(line,
+                            "ready %d %d %d %d %d %" SCNu64 " %" SCNu64
+                            " %" SCNu64 " %" SCNu64 " %d %" SCNu64 " %" SCNu64,
+                            &f->pid, &f->tids[0], &f->tids[1], &f->tids[2],
+                            &f->tids[3], &f->counter, &f->signals, &f->pattern,
+                            &f->gap, &f->counted_fd, &f->function,
+                            &f->relocated),
+                     12);
     return child;
 }
 

@@ -19,13 +19,13 @@ enum { POLLER, WAITER, SPINNER, SLEEPER, CHILD_THREADS };
 struct child_facts {
     pid_t pid;
     pid_t tids[CHILD_THREADS]; /* WAITER is the vfork parent in that mode */
-    uint64_t counter;  /* of the spinner, on a page of its own */
-    uint64_t signals;  /* SIGUSR1 and SIGRTMIN received, likewise */
-    uint64_t pattern;  /* PATTERN_BYTES of child_pattern() */
-    uint64_t gap;      /* a page, a hole of one page, a page */
-    int counted_fd;    /* an eventfd at 0x15 */
-    uint64_t function; /* in the program's text */
-    uint64_t relocated; /* a pointer that the dynamic linker has set */
+    uint64_t counter;          /* of the spinner, on a page of its own */
+    uint64_t signals;          /* SIGUSR1 and SIGRTMIN received, likewise */
+    uint64_t pattern;          /* PATTERN_BYTES of child_pattern() */
+    uint64_t gap;              /* a page, a hole of one page, a page */
+    int counted_fd;            /* an eventfd at 0x15 */
+    uint64_t function;         /* in the program's text */
+    uint64_t relocated;        /* a pointer that the dynamic linker has set */
 };
 
 struct child {

@@ -30,8 +30,8 @@ static uint64_t read_number(uint64_t address)
 {
     uint64_t value = 0;
 
-    assert_fine(qh_target_read(target, qh_raddr(address), &value,
-                               sizeof(value)));
+    assert_fine(
+        qh_target_read(target, qh_raddr(address), &value, sizeof(value)));
     return value;
 }
 
@@ -46,14 +46,15 @@ static void assert_pattern(const unsigned char *bytes, size_t from,
 static void test_every_cut_of_a_piece(void **state)
 {
     unsigned char bytes[PATTERN_BYTES];
-    const size_t edges[] = { 0,          1,    PAGE_BYTES - 1, PAGE_BYTES,
-                             PAGE_BYTES + 1, 8000, PATTERN_BYTES };
+    const size_t edges[] = {
+        0, 1, PAGE_BYTES - 1, PAGE_BYTES, PAGE_BYTES + 1, 8000, PATTERN_BYTES
+    };
 
     for (size_t a = 0; a < QH_COUNT(edges); a++) {
         for (size_t b = a; b < QH_COUNT(edges); b++) {
-            assert_fine(qh_target_read(
-                target, qh_raddr(child.facts.pattern + edges[a]), bytes,
-                edges[b] - edges[a]));
+            assert_fine(qh_target_read(target,
+                                       qh_raddr(child.facts.pattern + edges[a]),
+                                       bytes, edges[b] - edges[a]));
             assert_pattern(bytes, edges[a], edges[b] - edges[a]);
         }
     }
@@ -74,17 +75,16 @@ static void test_first_bad_address(void **state)
     uint64_t gap = child.facts.gap;
 
     for (unsigned stopped = 0; stopped < 2; stopped++) {
-        assert_unreadable_at(qh_target_read(target, qh_raddr(gap + 100), bytes,
-                                            2 * PAGE_BYTES),
-                             gap + PAGE_BYTES);
-        assert_unreadable_at(qh_target_read(target,
-                                            qh_raddr(gap + PAGE_BYTES + 9),
-                                            bytes, 1),
-                             gap + PAGE_BYTES + 9);
+        assert_unreadable_at(
+            qh_target_read(target, qh_raddr(gap + 100), bytes, 2 * PAGE_BYTES),
+            gap + PAGE_BYTES);
+        assert_unreadable_at(
+            qh_target_read(target, qh_raddr(gap + PAGE_BYTES + 9), bytes, 1),
+            gap + PAGE_BYTES + 9);
         assert_unreadable_at(qh_target_read(target, qh_raddr(0), bytes, 8), 0);
-        assert_unreadable_at(qh_target_read(target, qh_raddr(UINT64_MAX - 3),
-                                            bytes, 8),
-                             UINT64_MAX - 3);
+        assert_unreadable_at(
+            qh_target_read(target, qh_raddr(UINT64_MAX - 3), bytes, 8),
+            UINT64_MAX - 3);
         assert_unreadable_at(
             qh_target_read(target, qh_raddr(UINT64_C(1) << 47), bytes, 8),
             UINT64_C(1) << 47);
@@ -135,7 +135,9 @@ static void test_prefetch(void **state)
         { child.facts.pattern, child.facts.pattern + PATTERN_BYTES },
         { child.facts.gap, child.facts.gap + 3 * PAGE_BYTES },
         { child.facts.counter + 8, child.facts.counter + 9 },
-        { 5, 5 }, { 9, 4 }, { 0, 4096 },
+        { 5, 5 },
+        { 9, 4 },
+        { 0, 4096 },
     };
     unsigned char bytes[PATTERN_BYTES];
 
@@ -188,8 +190,7 @@ static void test_map(void **state)
         assert_true(m->start < m->end);
         assert_true(i == 0 || m->start >= mappings[i - 1].end);
         assert_ptr_equal(qh_target_mapping_at(target, qh_raddr(m->start)), m);
-        assert_ptr_equal(qh_target_mapping_at(target, qh_raddr(m->end - 1)),
-                         m);
+        assert_ptr_equal(qh_target_mapping_at(target, qh_raddr(m->end - 1)), m);
     }
     const struct qh_mapping *text =
         qh_target_mapping_at(target, qh_raddr(child.facts.function));
@@ -198,8 +199,8 @@ static void test_map(void **state)
     const struct qh_mapping *data =
         qh_target_mapping_at(target, qh_raddr(child.facts.pattern));
     assert_true(data->writable && !data->executable && !data->shared);
-    assert_null(qh_target_mapping_at(
-        target, qh_raddr(child.facts.gap + PAGE_BYTES)));
+    assert_null(
+        qh_target_mapping_at(target, qh_raddr(child.facts.gap + PAGE_BYTES)));
     assert_null(qh_target_mapping_at(target, qh_raddr(0)));
 }
 
@@ -297,8 +298,8 @@ static void test_eventfd(void **state)
 {
     uint64_t count = 0;
 
-    assert_fine(qh_target_eventfd_count(target, child.facts.counted_fd,
-                                        &count));
+    assert_fine(
+        qh_target_eventfd_count(target, child.facts.counted_fd, &count));
     assert_int_equal(count, 0x15);
     assert_code(qh_target_eventfd_count(target, 0, &count), QH_ERR_ABSENT);
     assert_code(qh_target_eventfd_count(target, 999, &count), QH_ERR_ABSENT);
@@ -355,8 +356,8 @@ static void test_last_ran(void **state)
     assert_true(ran < now - 50000000);
     /* A stop makes it run; what was known before stays. */
     assert_fine(qh_target_stop(target));
-    assert_int_equal(
-        task_of(target, child.facts.tids[POLLER])->last_ran_ns, ran);
+    assert_int_equal(task_of(target, child.facts.tids[POLLER])->last_ran_ns,
+                     ran);
 }
 
 int main(void)

@@ -56,8 +56,8 @@ static void test_other_numbers(void **state)
     assert_int_equal(ns, INT64_C(1101564000042));
     assert_false(qh_proc_parse_exec_start("se.exec_start : lots\n", &ns));
     assert_false(qh_proc_parse_exec_start("nothing", &ns));
-    assert_true(qh_proc_parse_eventfd("pos:\t0\neventfd-count:       1f\n",
-                                      &count));
+    assert_true(
+        qh_proc_parse_eventfd("pos:\t0\neventfd-count:       1f\n", &count));
     assert_int_equal(count, 0x1f);
     assert_false(qh_proc_parse_eventfd("pos:\t0\n", &count));
     assert_true(qh_proc_parse_timens("monotonic   -3   5\nboottime 0 0\n",
@@ -92,8 +92,8 @@ static void test_maps(void **state)
         "1000-3000 r-xp 00002000 fe:00 12                 /a b (deleted)\n"
         "3000-4000 ---s 00000000 00:00 0 \n"
         "7f0000000000-7f0000001000 rw-p 00000000 00:00 0  [stack]\n"
-        "ffffffffff600000-ffffffffff601000 r-xp 00000000 00:00 0  [vsyscall]\n"
-    ));
+        "ffffffffff600000-ffffffffff601000 r-xp 00000000 00:00 0  "
+        "[vsyscall]\n"));
     const struct qh_mapping *m = qh_target_mappings(target, &count);
     assert_int_equal(count, 4);
     assert_int_equal(m[0].start, 0x1000);
@@ -116,7 +116,11 @@ static void test_maps(void **state)
 static void test_bad_maps(void **state)
 {
     const char *const bad[] = {
-        "\n", "zz\n", "1000\n", "1000-2000\n", "2000-1000 r--p 0 0:0 0\n",
+        "\n",
+        "zz\n",
+        "1000\n",
+        "1000-2000\n",
+        "2000-1000 r--p 0 0:0 0\n",
         "1000-2000 r-\n",
         "2000-3000 r--p 0 0:0 0\n1000-2000 r--p 0 0:0 0\n",
         "1000-3000 r--p 0 0:0 0\n2000-4000 r--p 0 0:0 0\n",
@@ -211,16 +215,11 @@ static void test_own_vdso(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stat),
-        cmocka_unit_test(test_status),
-        cmocka_unit_test(test_other_numbers),
-        cmocka_unit_test(test_auxv),
-        cmocka_unit_test(test_maps),
-        cmocka_unit_test(test_bad_maps),
-        cmocka_unit_test(test_deleted),
-        cmocka_unit_test(test_cache),
-        cmocka_unit_test(test_build_ids),
-        cmocka_unit_test(test_own_vdso),
+        cmocka_unit_test(test_stat),          cmocka_unit_test(test_status),
+        cmocka_unit_test(test_other_numbers), cmocka_unit_test(test_auxv),
+        cmocka_unit_test(test_maps),          cmocka_unit_test(test_bad_maps),
+        cmocka_unit_test(test_deleted),       cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_build_ids),     cmocka_unit_test(test_own_vdso),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

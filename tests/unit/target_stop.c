@@ -291,8 +291,8 @@ static void test_state_d_is_not_waited_for(void **state)
     assert_int_equal(task->orig_rax, 58); /* vfork */
     assert_true(task->regs.known >> QH_REG_RSP & 1);
     assert_false(task->regs.known >> QH_REG_RBX & 1);
-    assert_int_equal(
-        task_of(target, forker.facts.tids[SPINNER])->stop, QH_TASK_STOPPED);
+    assert_int_equal(task_of(target, forker.facts.tids[SPINNER])->stop,
+                     QH_TASK_STOPPED);
     assert_int_equal(thread_tracer(forker.pid, forker.facts.tids[WAITER]), 0);
     qh_target_resume(target);
     assert_true(qh_target_pause_ns(target) < INT64_C(5000000000));
