@@ -198,12 +198,19 @@ static const struct {
 };
 
 /* Optimised code loses a parameter in one frame and keeps it in another, so
- * each of the nested functions is asked. */
+ * each of the nested functions is asked. clang 14 even calls `timeout` of
+ * aio_poll() a constant 0 where it is not; a thread that sleeps cannot have
+ * meant that. */
 static void judge_poll(struct qh_reader *reader, struct qh_thread *thread,
-                       const struct qh_walk *walk)
+                       const struct qh_thread_work *work)
 {
+    const struct qh_walk *walk = &work->walk;
+    bool asleep = thread->state == QH_THREAD_BLOCKED;
     uint64_t value;
 
+    if (asleep && qh_arch_waits_for_ever(work->task)) {
+        thread->timeout_ns = -1;
+    }
     for (size_t i = 0; i < QH_COUNT(pollers); i++) {
         const char *function = pollers[i].function;
         if (!thread->polls.value &&
@@ -212,7 +219,8 @@ static void judge_poll(struct qh_reader *reader, struct qh_thread *thread,
             thread->polls = qh_raddr(value);
         }
         if (thread->timeout_ns == QH_TIME_UNKNOWN &&
-            qh_walk_knows(reader, walk, function, pollers[i].timeout, &value)) {
+            qh_walk_knows(reader, walk, function, pollers[i].timeout, &value) &&
+            !(asleep && value == 0)) {
             thread->timeout_ns = (int64_t)value;
         }
     }
@@ -253,7 +261,7 @@ struct qh_error *qh_judge_threads(struct qh_reader *reader)
         struct qh_thread *thread = &snapshot->threads[i];
         judge_role(thread);
         judge_state(thread, reader->threads[i].task);
-        judge_poll(reader, thread, &reader->threads[i].walk);
+        judge_poll(reader, thread, &reader->threads[i]);
         set_poller(snapshot, thread);
         thread->iothread = iothread_id(snapshot, thread);
         if (thread->blocked_in) {

@@ -1,0 +1,135 @@
+/* What the ABI says and no debug information: tried on this very program.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "target/arch.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <link.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+
+#include <cmocka.h>
+
+static _Thread_local uint64_t own_variable = 42;
+
+static uint64_t own_fs_base(void)
+{
+    uint64_t base;
+
+    __asm__("mov %%fs:0, %0" : "=r"(base)); /* tcbhead_t.tcb points to itself */
+    return base;
+}
+
+/* sigsetjmp of this libc, demangled by what qh_arch_jmpbuf() knows of it. */
+static void test_jmpbuf(void **state)
+{
+    struct qh_registers regs;
+    sigjmp_buf env;
+    uint64_t sp;
+
+    (void)state;
+    if (sigsetjmp(env, 0)) {
+        fail();
+    }
+    __asm__("mov %%rsp, %0" : "=r"(sp));
+    struct raddr guard = qh_arch_pointer_guard(own_fs_base());
+    qh_arch_jmpbuf((const uint64_t *)env, *(uint64_t *)guard.value, &regs);
+    assert_int_equal(regs.dwarf[QH_REG_RSP], sp);
+    uint64_t start = (uint64_t)test_jmpbuf;
+    assert_true(regs.dwarf[QH_REG_RIP] > start &&
+                regs.dwarf[QH_REG_RIP] < start + 4096);
+    assert_true(regs.known & 1u << QH_REG_RBX);
+    assert_false(regs.known & 1u << QH_REG_RAX);
+}
+
+/* The program's own PT_TLS, and where its variable really is. */
+static int find_tls(struct dl_phdr_info *info, size_t size, void *opaque)
+{
+    (void)size;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        if (info->dlpi_phdr[i].p_type == PT_TLS) {
+            *(ElfW(Phdr) *)opaque = info->dlpi_phdr[i];
+        }
+    }
+    return 1; /* the first is the program itself */
+}
+
+static void test_tls_block(void **state)
+{
+    ElfW(Phdr) tls = { 0 };
+
+    (void)state;
+    dl_iterate_phdr(find_tls, &tls);
+    assert_int_equal(tls.p_type, PT_TLS);
+    uint64_t block =
+        qh_arch_tls_block(own_fs_base(), tls.p_memsz, tls.p_align, tls.p_vaddr);
+    assert_true((uint64_t)&own_variable >= block);
+    assert_true((uint64_t)(&own_variable + 1) <= block + tls.p_memsz);
+    assert_int_equal(block % tls.p_align, tls.p_vaddr % tls.p_align);
+}
+
+static struct qh_task asleep_in(int64_t call, int result)
+{
+    struct qh_task task = { .stop = QH_TASK_STOPPED, .orig_rax = call };
+
+    task.regs.dwarf[QH_REG_RAX] = (uint64_t)(int64_t)-result;
+    return task;
+}
+
+/* Restart codes of include/linux/errno.h, which user space never sees. */
+static void test_wait(void **state)
+{
+    const char *name;
+    struct qh_task task = asleep_in(SYS_ppoll, 514);
+
+    (void)state;
+    assert_int_equal(qh_arch_wait(&task, &name), QH_WAIT_BLOCKED);
+    assert_string_equal(name, "ppoll");
+    task = asleep_in(SYS_io_uring_enter, EINTR);
+    assert_int_equal(qh_arch_wait(&task, &name), QH_WAIT_BLOCKED);
+    /* An event was there already: the call comes back with it. */
+    task = asleep_in(SYS_ppoll, -1);
+    assert_int_equal(qh_arch_wait(&task, &name), QH_WAIT_NONE);
+    /* An interrupted read has read nothing yet only with a restart code. */
+    task = asleep_in(SYS_read, EINTR);
+    assert_int_equal(qh_arch_wait(&task, &name), QH_WAIT_NONE);
+    task = asleep_in(-1, 512);
+    assert_int_equal(qh_arch_wait(&task, &name), QH_WAIT_NONE);
+    assert_null(name);
+    task = asleep_in(SYS_ppoll, 514);
+    task.stop = QH_TASK_IN_KERNEL;
+    assert_int_equal(qh_arch_wait(&task, &name), QH_WAIT_NONE);
+}
+
+static void test_waits_for_ever(void **state)
+{
+    struct qh_task task = asleep_in(SYS_ppoll, 514);
+
+    (void)state;
+    assert_true(qh_arch_waits_for_ever(&task));
+    task.regs.dwarf[QH_REG_RDX] = (uint64_t)&task;
+    assert_false(qh_arch_waits_for_ever(&task));
+    task = asleep_in(SYS_poll, 516);
+    assert_false(qh_arch_waits_for_ever(&task));
+    task.regs.dwarf[QH_REG_RDX] = (uint32_t)-1;
+    assert_true(qh_arch_waits_for_ever(&task));
+    task = asleep_in(SYS_epoll_wait, EINTR);
+    task.regs.dwarf[QH_REG_R10] = (uint32_t)-1;
+    assert_true(qh_arch_waits_for_ever(&task));
+    task = asleep_in(SYS_io_uring_enter, EINTR);
+    assert_false(qh_arch_waits_for_ever(&task));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_jmpbuf),
+        cmocka_unit_test(test_tls_block),
+        cmocka_unit_test(test_wait),
+        cmocka_unit_test(test_waits_for_ever),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
