@@ -122,6 +122,11 @@ void qmp_wait_returned(void)
     watch_until("a command's return", returned, NULL);
 }
 
+const char *qmp_last_command(void)
+{
+    return request_cmd ? request_cmd->name : NULL;
+}
+
 int qmp_returned_fd(void)
 {
     return returned_fd;

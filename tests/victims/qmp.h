@@ -39,6 +39,9 @@ void qmp_send(const struct QmpCommand *cmd, void *args);
 bool qmp_returned(void);
 void qmp_wait_returned(void);
 
+/* The name of the last one sent; NULL if there was none. */
+const char *qmp_last_command(void);
+
 /* An eventfd, readable from the return of the last command sent until the
  * next one is. */
 int qmp_returned_fd(void);

@@ -12,7 +12,8 @@
  *
  * The hog is a process of its own and not a thread: an observer stops the
  * victim's threads, and a stopped hog would give the CPU away.  So an observer
- * finds a thread that cannot be stopped within any bound.
+ * finds a thread that cannot be stopped within any bound.  There is one such
+ * victim at a time on a machine; a second one waits for the first.
  *
  * It takes CAP_SYS_NICE and a second CPU; without them the status is 77.
  */
@@ -22,6 +23,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,11 +34,9 @@
 #include "watch.h"
 
 /* Nobody needs it for longer; a forgotten one must not eat a CPU for ever. */
-#define HOG_LIFE_SECONDS 120
+#define HOG_LIFE_SECONDS 60
 
 static pid_t hog;
-static int hog_start[2];
-static int hog_runs[2];
 static int hog_cpu;
 
 static void cannot(const char *what)
@@ -43,9 +44,6 @@ static void cannot(const char *what)
     fprintf(stderr, "victim: runnable-starved is not possible here: %s: %s\n",
             what, strerror(errno));
     fflush(stderr);
-    if (hog > 0) {
-        kill(hog, SIGKILL);
-    }
     _exit(77);
 }
 
@@ -68,33 +66,27 @@ static int choose_cpu(cpu_set_t *others)
     return cpu;
 }
 
-static void pin(int tid, int cpu, int priority)
+/* Whether thread `tid` (0 = the caller) is now real-time and pinned. */
+static bool pin(int tid, int priority)
 {
     const struct sched_param param = { .sched_priority = priority };
     cpu_set_t cpus;
 
     CPU_ZERO(&cpus);
-    CPU_SET(cpu, &cpus);
-    if (sched_setaffinity(tid, sizeof(cpus), &cpus)) {
-        cannot("sched_setaffinity");
-    }
-    if (sched_setscheduler(tid, SCHED_FIFO, &param)) {
-        cannot("SCHED_FIFO");
-    }
+    CPU_SET(hog_cpu, &cpus);
+    return sched_setaffinity(tid, sizeof(cpus), &cpus) == 0 &&
+           sched_setscheduler(tid, SCHED_FIFO, &param) == 0;
 }
 
-static void be_the_hog(void)
+/* Forked from a process with threads: nothing but system calls in here. */
+static void be_the_hog(int says_running)
 {
     char byte = 0;
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     prctl(PR_SET_NAME, "victim-hog");
     alarm(HOG_LIFE_SECONDS);
-    if (read(hog_start[0], &byte, 1) != 1) {
-        _exit(0);
-    }
-    pin(0, hog_cpu, 50);
-    if (write(hog_runs[1], &byte, 1) != 1) {
+    if (!pin(0, 50) || write(says_running, &byte, 1) != 1) {
         _exit(1);
     }
     for (;;) {
@@ -102,12 +94,17 @@ static void be_the_hog(void)
     }
 }
 
-void prepare_starved(void)
+/*
+ * Returns when the hog runs.  In the script's thread: when the process is
+ * killed, that thread gets the CPU to die, and its death kills the hog, which
+ * frees the CPU for the main thread to die on.
+ */
+static void start_hog(void)
 {
-    cpu_set_t others;
+    char byte;
+    int says_running[2];
 
-    hog_cpu = choose_cpu(&others);
-    if (pipe(hog_start) || pipe(hog_runs)) {
+    if (pipe(says_running)) {
         cannot("pipe");
     }
     hog = fork();
@@ -115,12 +112,40 @@ void prepare_starved(void)
         cannot("fork");
     }
     if (hog == 0) {
-        close(hog_start[1]);
-        close(hog_runs[0]);
-        be_the_hog();
+        close(says_running[0]);
+        be_the_hog(says_running[1]);
     }
-    close(hog_start[0]);
-    close(hog_runs[1]);
+    close(says_running[1]);
+    if (read(says_running[0], &byte, 1) != 1) {
+        errno = EPERM;
+        cannot("SCHED_FIFO");
+    }
+    close(says_running[0]);
+}
+
+static bool only_one(void *opaque)
+{
+    /* In the abstract name space: gone with the last of us that has it. */
+    static const struct sockaddr_un name = {
+        .sun_family = AF_UNIX,
+        .sun_path = "\0qhang-victim-hog",
+    };
+
+    return bind(*(int *)opaque, (const struct sockaddr *)&name, sizeof(name)) ==
+           0;
+}
+
+void prepare_starved(void)
+{
+    cpu_set_t others;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0) {
+        cannot("socket");
+    }
+    /* Two hogs on one CPU: the one that has it keeps the other from dying. */
+    watch_until("another runnable-starved ends", only_one, &fd);
+    hog_cpu = choose_cpu(&others);
     /* All threads to come inherit it: only the main thread goes there. */
     if (sched_setaffinity(0, sizeof(others), &others)) {
         cannot("sched_setaffinity");
@@ -136,15 +161,12 @@ static bool main_runnable(void *opaque)
 
 void run_starved(struct world *world)
 {
-    char byte = 0;
-
     step_reader_stays(world);
     /* While it sleeps in its poll. */
-    pin(world->main_tid, hog_cpu, 1);
-    if (write(hog_start[1], &byte, 1) != 1 ||
-        read(hog_runs[0], &byte, 1) != 1) {
+    if (!pin(world->main_tid, 1)) {
         cannot("SCHED_FIFO");
     }
+    start_hog();
     hold_release(CFIX_RDUNLOCK_ENTERED);
     step_iothread_rests(world->io0);
     watch_until("the main thread is runnable", main_runnable, world);

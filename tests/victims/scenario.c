@@ -80,8 +80,7 @@ static const struct scenario scenarios[] = {
     },
     {
         .name = "busy",
-        .about =
-            "all threads at work, nodes opened and closed, readers and wakes",
+        .about = "all threads at work: nodes opened and closed, wakes",
         .coroutines = -1,
         .fixed = true,
         .interval = LONG_SLEEP,

@@ -40,7 +40,7 @@ enum scenario_end {
 
 struct scenario {
     const char *name;
-    /* One line, for --list-long and the reader. */
+    /* One line, for --help. */
     const char *about;
     /* Coroutines in use when ready, without --coroutines; -1 if it varies. */
     int coroutines;

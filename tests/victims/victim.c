@@ -62,12 +62,24 @@ static const char usage[] =
     "Exit status: 0 ended as told, 1 the state was not reached, 64 usage,\n"
     "77 not possible on this machine.\n"
     "\n"
-    "Example: victim --scenario wake-lost --interval 30\n";
+    "Example: victim --scenario wake-lost --interval 30\n"
+    "\n"
+    "Scenarios:\n";
 
 static void usage_error(const char *what, const char *value)
 {
     fprintf(stderr, "victim: %s: %s\nTry victim --help.\n", what, value);
     exit(64);
+}
+
+static void help(void)
+{
+    const struct scenario *scenario;
+
+    fputs(usage, stdout);
+    for (int i = 0; (scenario = scenario_at(i)); i++) {
+        printf("  %-19s %s\n", scenario->name, scenario->about);
+    }
 }
 
 static int list(void)
@@ -120,7 +132,7 @@ static void parse_option(struct options *options, int option)
     case 'l':
         exit(list());
     case 'h':
-        fputs(usage, stdout);
+        help();
         exit(0);
     default:
         exit(64);
@@ -200,22 +212,30 @@ static void print_ready(void)
     fflush(stdout);
 }
 
-/* Until told to end; meanwhile says when the command returns. */
+/* Says, once, that the command has returned, if there was one and it has. */
+static void say_returned(void)
+{
+    static bool said;
+
+    if (!said && qmp_last_command() && qmp_returned()) {
+        printf("returned %s\n", qmp_last_command());
+        fflush(stdout);
+        said = true;
+    }
+}
+
+/* Until told to end. */
 static void stay(void)
 {
     struct pollfd fds[2] = {
         { .fd = stdin_tells() ? STDIN_FILENO : -1, .events = POLLIN },
-        { .fd = qmp_returned() ? -1 : qmp_returned_fd(), .events = POLLIN },
+        { .fd = qmp_returned_fd(), .events = POLLIN },
     };
 
     while (!fds[0].revents) {
+        say_returned();
+        fds[1].fd = qmp_returned() ? -1 : qmp_returned_fd();
         poll(fds, 2, -1);
-        if (fds[1].revents) {
-            fds[1].fd = -1;
-            fds[1].revents = 0;
-            puts("returned");
-            fflush(stdout);
-        }
     }
 }
 
@@ -233,6 +253,7 @@ static void *script_run(void *opaque)
     if (scenario->release) {
         scenario->release(&stage->world);
     }
+    say_returned();
     if (stage->options->plant != PLANT_NONE ||
         (scenario->end == END_STUCK && !qmp_returned())) {
         _exit(0);
