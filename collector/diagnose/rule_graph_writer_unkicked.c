@@ -28,9 +28,8 @@ static size_t frame_of(const struct qh_backtrace *stack, const char *function)
 {
     size_t i = 0;
 
-    while (i < stack->count &&
-           (!stack->frames[i].function ||
-            strcmp(stack->frames[i].function, function))) {
+    while (i < stack->count && (!stack->frames[i].function ||
+                                strcmp(stack->frames[i].function, function))) {
         i++;
     }
     return i;
@@ -40,11 +39,13 @@ static size_t frame_of(const struct qh_backtrace *stack, const char *function)
  * not in a callback that this one runs. */
 static bool waits_as_writer(const struct qh_backtrace *stack)
 {
-    static const char *const serving[] = {
-        "aio_bh_poll", "aio_bh_call", "aio_dispatch_handler",
-        "aio_dispatch_handlers", "aio_dispatch_ready_handlers",
-        "timerlist_run_timers", "qemu_aio_coroutine_enter"
-    };
+    static const char *const serving[] = { "aio_bh_poll",
+                                           "aio_bh_call",
+                                           "aio_dispatch_handler",
+                                           "aio_dispatch_handlers",
+                                           "aio_dispatch_ready_handlers",
+                                           "timerlist_run_timers",
+                                           "qemu_aio_coroutine_enter" };
     size_t poll = frame_of(stack, "aio_poll");
 
     if (poll + 1 >= stack->count || !stack->frames[poll + 1].function ||
@@ -146,8 +147,7 @@ static enum qh_quiet tell_heals(const struct writer_view *view,
     if (left_ns > 0) {
         finding->heals_in_ns = left_ns;
     }
-    return left_ns != QH_TIME_UNKNOWN && left_ns <= 0 ? QH_DISTURBED
-                                                      : QH_QUIET;
+    return left_ns != QH_TIME_UNKNOWN && left_ns <= 0 ? QH_DISTURBED : QH_QUIET;
 }
 
 static enum qh_quiet quiet_around(const struct writer_view *view)
@@ -162,8 +162,7 @@ static enum qh_quiet quiet_around(const struct writer_view *view)
         "event_notifier_set",
     };
 
-    enum qh_quiet quiet =
-        qh_quiet_asleep(view->snapshot, view->writer->tid);
+    enum qh_quiet quiet = qh_quiet_asleep(view->snapshot, view->writer->tid);
     quiet = qh_quiet_worse(quiet, context_quiet(view->polled));
     return qh_quiet_worse(
         quiet, qh_quiet_functions(view->snapshot, kick, QH_COUNT(kick)));
@@ -197,24 +196,26 @@ static struct qh_error *add_evidence(const struct writer_view *view,
     const struct qh_context *polled = view->polled;
 
     QH_TRY(number_evidence(findings, finding,
-                           "readers = 0: what it waits for is so",
+                           "reader count = 0: nobody left to wait for",
                            graph->orphaned_address, graph->readers));
     QH_TRY(number_evidence(findings, finding,
                            "has_writer = 0: no reader will kick it",
                            graph->has_writer_address, graph->has_writer));
     QH_TRY(number_evidence(findings, finding,
-                           "num_waiters: a wait is going on",
+                           qh_arena_printf(&findings->arena,
+                                           "num_waiters = %" PRIu32
+                                           ": it waits to be kicked",
+                                           graph->num_waiters),
                            graph->num_waiters_address, graph->num_waiters));
     if (!polled) {
         return NULL;
     }
-    return number_evidence(findings, finding,
-                           polled->event_count == 0
-                               ? "nothing queued, eventfd count 0"
-                               : "nothing queued in the polled context",
-                           polled->notifier.value ? polled->notifier
-                                                  : polled->address,
-                           polled->event_count > 0 ? polled->event_count : 0);
+    return number_evidence(
+        findings, finding,
+        polled->event_count == 0 ? "nothing queued, eventfd count 0"
+                                 : "nothing queued in the polled context",
+        polled->notifier.value ? polled->notifier : polled->address,
+        polled->event_count > 0 ? polled->event_count : 0);
 }
 
 static struct qh_error *judge_writer(const struct writer_view *view,
