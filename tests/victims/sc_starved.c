@@ -5,7 +5,7 @@
  * A thread is kept runnable inside of ppoll, in the kernel, for as long as one
  * likes: the main thread is given the real-time policy SCHED_FIFO at priority
  * 1 and pinned to one CPU, and on that same CPU a process of ours spins at
- * SCHED_FIFO priority 50.  The scheduler's reserve for ordinary threads (the
+ * SCHED_FIFO priority 60.  The scheduler's reserve for ordinary threads (the
  * fair server, real-time throttling) does not help the main thread, as it is
  * none.  SCHED_IDLE below an ordinary hog would not do: it still gets a
  * fraction of a per cent, and that is enough to leave a ppoll.
@@ -38,6 +38,8 @@
 
 static pid_t hog;
 static int hog_cpu;
+/* Where all other threads run. */
+static cpu_set_t other_cpus;
 
 static void cannot(const char *what)
 {
@@ -47,9 +49,10 @@ static void cannot(const char *what)
     _exit(77);
 }
 
-/* The highest CPU that we may use; `others` gets all but that. */
-static int choose_cpu(cpu_set_t *others)
+/* The highest CPU that we may use; other_cpus gets all but that. */
+static int choose_cpu(void)
 {
+    cpu_set_t *others = &other_cpus;
     int cpu = CPU_SETSIZE - 1;
 
     if (sched_getaffinity(0, sizeof(*others), others)) {
@@ -86,7 +89,7 @@ static void be_the_hog(int says_running)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     prctl(PR_SET_NAME, "victim-hog");
     alarm(HOG_LIFE_SECONDS);
-    if (!pin(0, 50) || write(says_running, &byte, 1) != 1) {
+    if (!pin(0, 60) || write(says_running, &byte, 1) != 1) {
         _exit(1);
     }
     for (;;) {
@@ -137,7 +140,6 @@ static bool only_one(void *opaque)
 
 void prepare_starved(void)
 {
-    cpu_set_t others;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     if (fd < 0) {
@@ -145,9 +147,9 @@ void prepare_starved(void)
     }
     /* Two hogs on one CPU: the one that has it keeps the other from dying. */
     watch_until("another runnable-starved ends", only_one, &fd);
-    hog_cpu = choose_cpu(&others);
+    hog_cpu = choose_cpu();
     /* All threads to come inherit it: only the main thread goes there. */
-    if (sched_setaffinity(0, sizeof(others), &others)) {
+    if (sched_setaffinity(0, sizeof(other_cpus), &other_cpus)) {
         cannot("sched_setaffinity");
     }
 }
@@ -176,6 +178,13 @@ void run_starved(struct world *world)
 
 void release_starved(struct world *world)
 {
+    const struct sched_param ordinary = { .sched_priority = 0 };
+
+    /* Also away from there, should anything else of that kind be there. */
+    if (sched_setscheduler(world->main_tid, SCHED_OTHER, &ordinary) ||
+        sched_setaffinity(world->main_tid, sizeof(other_cpus), &other_cpus)) {
+        cannot("ordinary scheduling");
+    }
     kill(hog, SIGKILL);
     waitpid(hog, NULL, 0);
     step_went_on(world);

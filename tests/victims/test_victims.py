@@ -196,6 +196,20 @@ def test_starved_is_still_inside_its_poll(start):
     assert (before[0], before[2]) == (after[0], after[2])
 
 
+def test_starved_dies_when_killed(start):
+    """And its hog with it: the main thread needs the CPU to die."""
+    victim = start("victim", "--scenario", "runnable-starved")
+    children = victim.task(victim.threads()["script"], "children").split()
+    assert len(children) == 1
+    victim.proc.kill()
+    victim.proc.wait(READY_LIMIT_S)
+    hog = pathlib.Path(f"/proc/{children[0]}/stat")
+    end = time.monotonic() + READY_LIMIT_S
+    while hog.exists() and hog.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def test_lost_wake_heals_with_the_timer(start):
     """Armed and not kicked: the cleaner wakes after its second."""
     victim = start("victim", "--scenario", "wake-lost", "--interval", "2")
