@@ -156,6 +156,7 @@ static struct qh_error *sample_once(struct qh_qemu *qemu, bool last,
         QH_TRY(note_unresolved(&reader));
         QH_TRY(judge_copies(&reader));
     }
+    reader.snapshot->bytes_read = qh_target_bytes_read(qemu->target);
     *ret = reader.snapshot;
     reader.snapshot = NULL;
     return NULL;

@@ -32,6 +32,8 @@ static void put_times(struct qh_json *json, struct json_object *root,
     qh_json_put(json, root, "pause_ns",
                 snapshot->is_core ? NULL
                                   : qh_json_time(json, report->pause_ns));
+    qh_json_put(json, root, "bytes_read",
+                qh_json_uint(json, snapshot->bytes_read));
     qh_json_put(json, root, "blocked_ns",
                 qh_json_time(json, snapshot->blocked_ns));
     qh_json_put(json, root, "blocked_at_least",

@@ -222,6 +222,8 @@ struct qh_snapshot {
 
     int64_t pause_ns;     /* the stop of this sample; QH_TIME_UNKNOWN: core */
     int64_t monotonic_ns; /* CLOCK_MONOTONIC at the sample, or UNKNOWN */
+    uint64_t bytes_read;  /* from the target's memory or the core, since it was
+                             opened: this sample and those before it */
 
     struct qh_thread *threads;
     size_t thread_count;

@@ -133,6 +133,7 @@ static size_t read_piece(struct qh_target *target, uint64_t address,
             bytes = mapping->present_bytes - offset;
         }
         memcpy(buffer, target->core->image + data->offset + offset, bytes);
+        target->bytes_read += bytes;
         return bytes;
     }
     /* What was written and is cut off may differ from the file. */
@@ -152,7 +153,6 @@ struct qh_error *qh_core_read_some(struct qh_target *target, uint64_t address,
                                              bytes - have)) > 0) {
         have += got;
     }
-    target->bytes_read += have;
     *ret_bytes = have;
     return NULL;
 }

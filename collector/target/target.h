@@ -208,7 +208,8 @@ struct qh_error *qh_target_read_some(struct qh_target *target,
                                      size_t bytes, size_t *ret_bytes)
     QH_MUST_CHECK;
 
-/* Bytes fetched from the target so far, and pages read late (see above). */
+/* Bytes fetched so far from the process, or from the core (not from the files
+ * that stand in for what it leaves out), and pages read late (see above). */
 uint64_t qh_target_bytes_read(const struct qh_target *target);
 uint64_t qh_target_late_reads(const struct qh_target *target);
 

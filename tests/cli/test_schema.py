@@ -66,6 +66,12 @@ def test_every_member_is_seen() -> None:
             assert any(told[name] for told in reports), name
 
 
+def test_bytes_read() -> None:
+    """Told as the snapshot has them."""
+    assert emitted("full")["bytes_read"] == 4097
+    assert emitted("empty")["bytes_read"] == 0
+
+
 def test_mutants_are_refused() -> None:
     """A report with a member more, less, or of another type is not valid."""
     told = emitted("full")

@@ -43,6 +43,7 @@ static struct world *full(void)
     s->graph.queue_count = 1;
     s->graph.orphaned = -1;
     s->bql_owner = WORLD_MAIN_TID;
+    s->bytes_read = 4097;
     s->blocked_ns = 20000000000;
     s->blocked_source = "timer";
     s->blocked_at_least = true;

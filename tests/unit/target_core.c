@@ -195,6 +195,23 @@ static const struct qh_module *executable(const struct qh_target *target)
     return NULL;
 }
 
+/* What the core holds counts; code, which the kernel leaves to the file that
+ * it is mapped from, does not. */
+static void check_bytes_read(struct qh_target *target, const struct made *made)
+{
+    unsigned char bytes[PATTERN_BYTES];
+    uint64_t before = qh_target_bytes_read(target);
+
+    assert_fine(qh_target_read(target, qh_raddr(made->facts.pattern), bytes,
+                               sizeof(bytes)));
+    assert_int_equal(qh_target_bytes_read(target) - before, sizeof(bytes));
+    if (made == &by_kernel) {
+        assert_fine(qh_target_read(target, qh_raddr(made->facts.function),
+                                   bytes, TEXT_BYTES));
+        assert_int_equal(qh_target_bytes_read(target) - before, sizeof(bytes));
+    }
+}
+
 static void test_whole(void **state)
 {
     const struct made *made = needed(state);
@@ -219,6 +236,7 @@ static void test_whole(void **state)
     close(fd);
     assert_int_equal(qh_target_pause_ns(target), 0);
     assert_int_equal(qh_target_late_reads(target), 0);
+    check_bytes_read(target, made);
     assert_code(qh_target_eventfd_count(target, 3, &value), QH_ERR_ABSENT);
     qh_target_destroy(target);
 }
