@@ -18,7 +18,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, Optional
+from typing import Iterator, Optional, Sequence
 
 import build as lab_build
 from labapt import LabError, SourceMissing
@@ -125,19 +125,21 @@ def _hunt(qemu: Qemu, stress: Optional[Stress], pairs: int,
 def hung(build: str, kind: Optional[str] = None, system: bool = False,
          keep_stress: bool = False, processes: int = 40,
          interval_s: Optional[int] = None,
-         lab: Optional[Path] = None) -> Iterator[Hang]:
+         lab: Optional[Path] = None, extra: Sequence[str] = (),
+         exe: Optional[Path] = None) -> Iterator[Hang]:
     """Yields a QEMU of `build` that hung by itself as `kind`.
 
     A hang of another kind is thrown away (stock has both faults).  Raises
     NoHang after `processes` processes without one.  The stressors are
     stopped before the hand-over unless `keep_stress`.  `interval_s` is the
     cache cleaner's, after which that hang heals; QEMU's default is 600 s.
+    `extra` and `exe` are as for Qemu.
     """
     lab = lab or lab_build.lab_folder()
     kind = kind or USUAL_KIND[build]
     seen = []
     for _ in range(processes):
-        with Qemu(lab, build, system) as qemu, \
+        with Qemu(lab, build, system, extra, exe) as qemu, \
                 Stress(STRESS_SLICE_S) as stress:
             qemu.cleaner_interval_s = interval_s
             qemu.to_iothread()

@@ -125,13 +125,18 @@ class Qemu:
     """
 
     def __init__(self, lab: Path, build: str, system: bool = False,
-                 extra: Sequence[str] = ()) -> None:
-        """Starts it and waits for QMP; `extra` are further options."""
+                 extra: Sequence[str] = (),
+                 exe: Optional[Path] = None) -> None:
+        """Starts it and waits for QMP; `extra` are further options.
+
+        `exe` is run in place of the build's own program.
+        """
         self.build = build
         self.system = system
         # The cache cleaner's sleep; None is QEMU's default, 600 s.
         self.cleaner_interval_s: Optional[int] = None
-        self.exe = lab / "bin" / build / (SYSTEM if system else DAEMON)
+        self.exe = exe or (lab / "bin" / build
+                           / (SYSTEM if system else DAEMON))
         self.img = lab / "bin" / build / "qemu-img"
         self.io = lab / "bin" / build / "qemu-io"
         if not self.img.is_file():
