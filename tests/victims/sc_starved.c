@@ -4,7 +4,7 @@
 /*
  * A thread is kept runnable inside of ppoll, in the kernel, for as long as one
  * likes: the main thread is given the real-time policy SCHED_FIFO at priority
- * 1 and pinned to one CPU, and on that same CPU a process of ours spins at
+ * 55 and pinned to one CPU, and on that same CPU a process of ours spins at
  * SCHED_FIFO priority 60.  The scheduler's reserve for ordinary threads (the
  * fair server, real-time throttling) does not help the main thread, as it is
  * none.  SCHED_IDLE below an ordinary hog would not do: it still gets a
@@ -165,7 +165,7 @@ void run_starved(struct world *world)
 {
     step_reader_stays(world);
     /* While it sleeps in its poll. */
-    if (!pin(world->main_tid, 1)) {
+    if (!pin(world->main_tid, 55)) {
         cannot("SCHED_FIFO");
     }
     start_hog();

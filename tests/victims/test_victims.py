@@ -118,7 +118,7 @@ class Victim:
 
 @pytest.fixture(name="start")
 def start_fixture() -> Iterator:
-    """A function that starts a victim, which is killed after the test."""
+    """A function that starts a victim, which is ended after the test."""
     started: List[Victim] = []
 
     def start(program: str, *args: str, **kwargs) -> Victim:
@@ -127,8 +127,13 @@ def start_fixture() -> Iterator:
 
     yield start
     for victim in started:
-        victim.proc.kill()
-        victim.proc.communicate()
+        try:
+            # Those that wait on stdin let go; the others are killed.
+            limit = READY_LIMIT_S if victim.proc.stdin else 0
+            victim.proc.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            victim.proc.kill()
+            victim.proc.communicate()
 
 
 def test_every_scenario_is_tested() -> None:
