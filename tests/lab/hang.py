@@ -66,9 +66,12 @@ class Hang:
         return self.qemu.qmp.answered(timeout_s)
 
 
-def main_thread_functions(pid: int) -> list[str]:
+def main_thread_functions(pid: int,
+                          debuginfo: Optional[Path] = None) -> list[str]:
     """Function names on the main thread's stack, innermost first."""
-    done = subprocess.run(["eu-stack", "-1", "-p", str(pid)], check=False,
+    where = [f"--debuginfo-path={debuginfo}"] if debuginfo else []
+    done = subprocess.run(["eu-stack", "-1", *where, "-p", str(pid)],
+                          check=False,
                           text=True, stdout=subprocess.PIPE,
                           stderr=subprocess.DEVNULL)
     names = []
@@ -79,9 +82,9 @@ def main_thread_functions(pid: int) -> list[str]:
     return names
 
 
-def kind_of(pid: int) -> Optional[str]:
+def kind_of(pid: int, debuginfo: Optional[Path] = None) -> Optional[str]:
     """Which of the known waits the main thread stands in."""
-    names = main_thread_functions(pid)
+    names = main_thread_functions(pid, debuginfo)
     for kind, frame in FRAMES.items():
         if frame in names:
             return kind
@@ -101,13 +104,14 @@ def _add_and_delete(qemu: Qemu) -> Optional[str]:
     return None
 
 
-def _hunt(qemu: Qemu, stress: Optional[Stress], pairs: int,
-          keep_stress: bool) -> Optional[Hang]:
-    """Opens and closes in one process until it hangs, or `pairs` are done.
+def _hunt(qemu: Qemu, stress: Optional[Stress], keep_stress: bool,
+          debuginfo: Optional[Path]) -> Optional[Hang]:
+    """Opens and closes in one process until it hangs, or it has done its
+    share.
 
     A late answer is no hang: with the stressors gone it gets its time.
     """
-    for done in range(1, pairs + 1):
+    for done in range(1, PAIRS_PER_PROCESS + 1):
         command = _add_and_delete(qemu)
         if command is None:
             continue
@@ -116,7 +120,7 @@ def _hunt(qemu: Qemu, stress: Optional[Stress], pairs: int,
             stress.stop()
         if qemu.qmp.answered(CONFIRM_S):
             return None
-        kind = kind_of(qemu.pid) or "unknown"
+        kind = kind_of(qemu.pid, debuginfo) or "unknown"
         return Hang(qemu, kind, command, since, done, stress)
     return None
 
@@ -126,14 +130,16 @@ def hung(build: str, kind: Optional[str] = None, system: bool = False,
          keep_stress: bool = False, processes: int = 40,
          interval_s: Optional[int] = None,
          lab: Optional[Path] = None, extra: Sequence[str] = (),
-         exe: Optional[Path] = None) -> Iterator[Hang]:
+         exe: Optional[Path] = None,
+         debuginfo: Optional[Path] = None) -> Iterator[Hang]:
     """Yields a QEMU of `build` that hung by itself as `kind`.
 
     A hang of another kind is thrown away (stock has both faults).  Raises
     NoHang after `processes` processes without one.  The stressors are
     stopped before the hand-over unless `keep_stress`.  `interval_s` is the
     cache cleaner's, after which that hang heals; QEMU's default is 600 s.
-    `extra` and `exe` are as for Qemu.
+    `extra` and `exe` are as for Qemu; of a stripped `exe` the debug file is
+    found by build-id below `debuginfo`.
     """
     lab = lab or lab_build.lab_folder()
     kind = kind or USUAL_KIND[build]
@@ -143,7 +149,7 @@ def hung(build: str, kind: Optional[str] = None, system: bool = False,
                 Stress(STRESS_SLICE_S) as stress:
             qemu.cleaner_interval_s = interval_s
             qemu.to_iothread()
-            hang = _hunt(qemu, stress, PAIRS_PER_PROCESS, keep_stress)
+            hang = _hunt(qemu, stress, keep_stress, debuginfo)
             if hang and hang.kind == kind:
                 yield hang
                 return
