@@ -82,6 +82,14 @@ void step_main_rests(struct world *world);
  * in closing it. */
 struct BDRVQcow2State *step_qcow2(struct world *world);
 
+/*
+ * After the last look at, or change to, what belongs to threads at rest: orders
+ * it before all that they will do when they next wake.  They pass notify_me on
+ * their way out of a poll; without this a formal data race, which
+ * ThreadSanitizer reports, is left.
+ */
+void step_looked(struct world *world);
+
 /* Opens the node, whose last reader is then held just before it unlocks, and
  * closes it, for which the main thread polls.  The caller releases
  * CFIX_RDUNLOCK_ENTERED. */

@@ -87,6 +87,16 @@ void step_iothread_rests(struct IOThread *iothread)
     watch_until("an iothread rests in its loop", iothread_rests, iothread);
 }
 
+void step_looked(struct world *world)
+{
+    /* Pairs with the fetch_sub in aio_poll and the fetch_and in aio_ctx_check.
+     * The value does not change. */
+    cfix_fetch_add(&qemu_get_aio_context()->notify_me, 0u);
+    cfix_fetch_add(&iohandler_get_aio_context()->notify_me, 0u);
+    cfix_fetch_add(&world->io0->ctx->notify_me, 0u);
+    cfix_fetch_add(&world->io1->ctx->notify_me, 0u);
+}
+
 void step_reader_stays(struct world *world)
 {
     hold_arm(CFIX_RDUNLOCK_ENTERED, world->io0->thread_id, HOLD_SLEEP);

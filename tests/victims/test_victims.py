@@ -92,7 +92,8 @@ class Victim:
         return out.splitlines()
 
     def expected_status(self) -> int:
-        """66 where ThreadSanitizer has to find the fault as a data race."""
+        """66 where ThreadSanitizer has to find the fault as a data race: the
+        waker's store and the timer's load, with nothing between them."""
         return 66 if "thread" in SANITIZE and "erased-fired" in self.args else 0
 
     def task(self, tid: int, name: str) -> str:

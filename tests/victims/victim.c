@@ -248,6 +248,7 @@ static void *script_run(void *opaque)
     park_coroutines(stage->world.io1, stage->options->coroutines);
     scenario->run(&stage->world);
     plant(stage->options->plant, &stage->world);
+    step_looked(&stage->world);
     print_ready();
     stay();
     if (scenario->release) {
