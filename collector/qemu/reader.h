@@ -30,6 +30,8 @@ struct qh_qemu {
     struct qh_hint *hints; /* sorted by stack; malloc'd */
     size_t hint_count;
     size_t hint_room;
+    /* What searches may still read besides heap and arenas, in bytes. */
+    uint64_t search_budget;
 };
 
 /* A walked stack: several parts, where a thread is inside of coroutines. */

@@ -5,6 +5,9 @@
 #include <string.h>
 #include <time.h>
 
+/* For all samples of a target together; see search.c. */
+#define SEARCH_BUDGET_BYTES (UINT64_C(48) << 20)
+
 struct qh_error *qh_qemu_create(struct qh_target *target,
                                 struct qh_debug *debug, struct qh_qemu **ret)
 {
@@ -15,6 +18,7 @@ struct qh_error *qh_qemu_create(struct qh_target *target,
     }
     qemu->target = target;
     qemu->debug = debug;
+    qemu->search_budget = SEARCH_BUDGET_BYTES;
     QH_TRY(qh_layout_load(debug, &qemu->layout));
     *ret = qemu;
     qemu = NULL;

@@ -4,9 +4,9 @@
  * clang keeps the pointer in a register, so that the stack may not hold it.
  * The object itself does hold the stack's start and size: that pair is looked
  * for in the heap and malloc's arenas first, then in other private anonymous
- * memory up to a budget; never in guest RAM, which may be anonymous too. It
- * runs while the target runs: what is found is only a hint, checked again by
- * the next sample. */
+ * memory up to a budget for all samples together; never in guest RAM, which
+ * may be anonymous too. It runs while the target runs: what is found is only a
+ * hint, checked again by the next sample. */
 #include "qemu/reader.h"
 
 #include <string.h>
@@ -14,15 +14,16 @@
 enum { CHUNK_BYTES = 1 << 20 };
 /* Where glibc lays its arenas: HEAP_MAX_SIZE of malloc/arena.c. */
 #define ARENA_ALIGN (UINT64_C(64) << 20)
-/* What may be read besides heap and arenas. */
-#define BUDGET_BYTES (UINT64_C(48) << 20)
+/* How far behind the program the kernel lays its heap at most: SZ_1G in
+ * arch_randomize_brk(), arch/x86/kernel/process.c. */
+#define BRK_RANDOM (UINT64_C(1) << 30)
 
 struct search {
     struct qh_reader *reader;
     struct qh_range ram[64]; /* guest RAM */
     size_t ram_count;
-    size_t left; /* stacks still without a context */
-    uint64_t budget;
+    size_t left;      /* stacks still without a context */
+    uint64_t exe_end; /* 0: not known */
     unsigned char *chunk;
     uint64_t stack_offset, size_offset;
 };
@@ -89,6 +90,23 @@ static struct qh_hint *wanted(struct search *search, uint64_t address)
     return NULL;
 }
 
+/* Whether the registers that a coroutine left there point into its stack, as
+ * they do from its first switch on: the pair alone may be a copy that somebody
+ * keeps. Without the pointer guard nothing more can be asked. */
+static bool left_from(struct qh_reader *reader, struct raddr ucontext,
+                      uint64_t stack, uint64_t size)
+{
+    struct qh_registers regs = { .known = 0 };
+
+    if (!reader->has_pointer_guard) {
+        return true;
+    }
+    struct qh_error *error = qh_read_env(reader, ucontext, &regs);
+    bool fine = !error && regs.dwarf[QH_REG_RSP] - stack < size;
+    qh_error_destroy(error);
+    return fine;
+}
+
 static void search_chunk(struct search *search, uint64_t at, size_t bytes)
 {
     const uint64_t gap = search->size_offset - search->stack_offset;
@@ -101,9 +119,11 @@ static void search_chunk(struct search *search, uint64_t at, size_t bytes)
         }
         memcpy(&size, search->chunk + i + gap, 8);
         struct qh_hint *hint = wanted(search, stack);
+        struct raddr ucontext = { at + i - search->stack_offset };
         if (hint && !hint->ucontext.value && size > 4096 &&
-            size < ARENA_ALIGN && size % 4096 == 0) {
-            hint->ucontext = qh_raddr(at + i - search->stack_offset);
+            size < ARENA_ALIGN && size % 4096 == 0 &&
+            left_from(search->reader, ucontext, stack, size)) {
+            hint->ucontext = ucontext;
             search->left--;
         }
     }
@@ -129,11 +149,30 @@ static struct qh_error *search_mapping(struct search *search,
     return NULL;
 }
 
-static bool is_heap(const struct qh_mapping *mapping)
+static uint64_t end_of_exe(const struct qh_target *target)
 {
-    return !strcmp(mapping->path, "[heap]") ||
-           (!mapping->path[0] && mapping->start % ARENA_ALIGN == 0 &&
-            mapping->end - mapping->start <= ARENA_ALIGN);
+    size_t count;
+    const struct qh_module *modules = qh_target_modules(target, &count);
+
+    for (size_t i = 0; i < count; i++) {
+        if (modules[i].is_exe) {
+            return modules[i].end;
+        }
+    }
+    return 0;
+}
+
+/* A core does not name the heap: there it is what lies behind the program. */
+static bool is_heap(const struct search *search,
+                    const struct qh_mapping *mapping)
+{
+    if (mapping->path[0]) {
+        return !strcmp(mapping->path, "[heap]");
+    }
+    return (mapping->start % ARENA_ALIGN == 0 &&
+            mapping->end - mapping->start <= ARENA_ALIGN) ||
+           (search->exe_end && mapping->start >= search->exe_end &&
+            mapping->start - search->exe_end <= BRK_RANDOM);
 }
 
 /* Heap first; then, within the budget, what else may hold objects. */
@@ -141,32 +180,50 @@ static bool to_search(struct search *search, const struct qh_mapping *mapping,
                       bool heap)
 {
     uint64_t bytes = mapping->end - mapping->start;
+    uint64_t *budget = &search->reader->qemu->search_budget;
 
     if (!mapping->readable || !mapping->writable || mapping->shared ||
-        is_heap(mapping) != heap || is_ram(search, mapping)) {
+        is_heap(search, mapping) != heap || is_ram(search, mapping)) {
         return false;
     }
     if (heap) {
         return true;
     }
-    if (mapping->path[0] || bytes > search->budget) {
+    if (mapping->path[0] || bytes > *budget) {
         return false;
     }
-    search->budget -= bytes;
+    *budget -= bytes;
     return true;
 }
 
-/* The unresolved stacks become hints without a context. */
+/* The unresolved stacks become hints without a context; what earlier searches
+ * have found for others stays. */
 static struct qh_error *begin_hints(struct qh_reader *reader)
 {
     struct qh_qemu *qemu = reader->qemu;
+    size_t old_count = qemu->hint_count, i = 0, used = 0;
+    QH_CLEANUP(qh_free_guard) struct qh_hint *old = qemu->hints;
 
+    qemu->hints = NULL;
+    qemu->hint_count = qemu->hint_room = 0;
     QH_TRY(qh_array_reserve(&qemu->hints, &qemu->hint_room,
-                            reader->unresolved_count, sizeof(*qemu->hints)));
-    for (size_t i = 0; i < reader->unresolved_count; i++) {
-        qemu->hints[i] = (struct qh_hint){ reader->unresolved[i], { 0 } };
+                            old_count + reader->unresolved_count,
+                            sizeof(*qemu->hints)));
+    for (size_t at = 0; at < reader->unresolved_count; at++) {
+        uint64_t stack = reader->unresolved[at];
+        for (; i < old_count && old[i].stack <= stack; i++) {
+            if (old[i].stack < stack && old[i].ucontext.value) {
+                qemu->hints[used++] = old[i];
+            }
+        }
+        qemu->hints[used++] = (struct qh_hint){ stack, { 0 } };
     }
-    qemu->hint_count = reader->unresolved_count;
+    for (; i < old_count; i++) {
+        if (old[i].ucontext.value) {
+            qemu->hints[used++] = old[i];
+        }
+    }
+    qemu->hint_count = used;
     return NULL;
 }
 
@@ -178,7 +235,7 @@ struct qh_error *qh_search_contexts(struct qh_reader *reader)
         .reader = reader,
         .chunk = chunk,
         .left = reader->unresolved_count,
-        .budget = BUDGET_BYTES,
+        .exe_end = end_of_exe(reader->target),
         .stack_offset = layout->fields[QH_F_UC_STACK].at.offset,
         .size_offset = layout->fields[QH_F_UC_STACK_SIZE].at.offset,
     };
