@@ -16,7 +16,10 @@ enum qh_quiet qh_quiet_asleep(const struct qh_snapshot *snapshot, pid_t tid)
     if (!tid || !thread || thread->state == QH_THREAD_IN_KERNEL) {
         return QH_QUIET_UNKNOWN;
     }
-    return thread->state == QH_THREAD_BLOCKED ? QH_QUIET : QH_DISTURBED;
+    if (thread->state != QH_THREAD_BLOCKED) {
+        return QH_DISTURBED;
+    }
+    return thread->perhaps_awake ? QH_QUIET_UNKNOWN : QH_QUIET;
 }
 
 static bool is_one_of(const char *name, const char *const *names, size_t count)

@@ -22,8 +22,9 @@ enum qh_quiet qh_quiet_worse(enum qh_quiet one, enum qh_quiet other);
 
 /*
  * (a): whether thread `tid` is asleep in the kernel and nothing has come for
- * it. UNKNOWN for tid 0, an unlisted thread, and one that did not stop (state
- * D, or no CPU for it), of which nothing is known but that.
+ * it. UNKNOWN for tid 0, an unlisted thread, one in state D, of which nothing
+ * is known but that, and one that may have been woken just before its core was
+ * taken.
  */
 enum qh_quiet qh_quiet_asleep(const struct qh_snapshot *snapshot, pid_t tid);
 

@@ -171,11 +171,18 @@ static void judge_role(struct qh_thread *thread)
     }
 }
 
-static void judge_state(struct qh_thread *thread, const struct qh_task *task)
+/* Where it is not sure that a thread sleeps, the next sample of a process will
+ * tell, and nothing is made of this one. A core is all that there is. */
+static void judge_state(struct qh_thread *thread, const struct qh_task *task,
+                        bool is_core)
 {
     if (in_kernel(task)) {
         thread->blocked_in = task->wchan[0] ? task->wchan : "the kernel";
-    } else if (qh_arch_wait(task, &thread->blocked_in) == QH_WAIT_BLOCKED) {
+        return;
+    }
+    enum qh_kernel_wait wait = qh_arch_wait(task, &thread->blocked_in);
+    thread->perhaps_awake = is_core && wait == QH_WAIT_UNSURE;
+    if (wait == QH_WAIT_BLOCKED || thread->perhaps_awake) {
         thread->state = QH_THREAD_BLOCKED;
         if (!thread->blocked_in) {
             thread->blocked_in = "a system call";
@@ -260,7 +267,7 @@ struct qh_error *qh_judge_threads(struct qh_reader *reader)
     for (size_t i = 0; i < snapshot->thread_count; i++) {
         struct qh_thread *thread = &snapshot->threads[i];
         judge_role(thread);
-        judge_state(thread, reader->threads[i].task);
+        judge_state(thread, reader->threads[i].task, snapshot->is_core);
         judge_poll(reader, thread, &reader->threads[i]);
         set_poller(snapshot, thread);
         thread->iothread = iothread_id(snapshot, thread);

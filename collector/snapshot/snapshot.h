@@ -87,6 +87,7 @@ struct qh_thread {
     const char *iothread; /* id of its IOThread object ("io0"), or NULL */
     enum qh_role role;
     enum qh_thread_state state;
+    bool perhaps_awake; /* BLOCKED, but its event may have come already */
     const char *blocked_in; /* system call or kernel function; NULL: none */
     /* Its wait's timeout: ns, -1 for ever, or QH_TIME_UNKNOWN. */
     int64_t timeout_ns;

@@ -37,16 +37,19 @@ uint64_t qh_arch_tls_block(uint64_t fs_base, uint64_t memsz, uint64_t align,
 enum qh_kernel_wait {
     QH_WAIT_NONE,    /* in user code, or about to return to it: runnable */
     QH_WAIT_BLOCKED, /* asleep in a system call when it was stopped */
+    QH_WAIT_UNSURE,  /* that, or what it waited for had just come */
 };
 
 /*
  * Tells whether a thread was asleep. A system call that the stop interrupted
  * returns a restart code (or EINTR, from io_uring_enter and epoll) only when
  * nothing that it waited for had come: a thread whose event was already there
- * comes back with a result, and so is runnable. `*ret_name` is the call's name
- * ("ppoll"), static, or NULL for none or one without a name here.
+ * comes back with a result, and so is runnable. io_uring_enter is UNSURE when
+ * it has submitted something before it waited: it then returns how much that
+ * was, interrupted or not, and only its next call says more. `*ret_name` is the
+ * call's name ("ppoll"), static, or NULL for none or one without a name here.
  * Source: signal handling of Linux, arch/x86/kernel/signal.c; the codes in
- * include/linux/errno.h.
+ * include/linux/errno.h; io_uring_enter in io_uring/io_uring.c.
  */
 enum qh_kernel_wait qh_arch_wait(const struct qh_task *task,
                                  const char **ret_name);

@@ -130,6 +130,19 @@ static const struct {
     { SYS_openat, "openat", false },
 };
 
+/* Whether io_uring_enter(fd, to_submit, min_complete, flags) was to wait, and
+ * came back with what it had submitted. */
+static bool has_submitted(const struct qh_task *task)
+{
+    enum { GETEVENTS = 1 }; /* IORING_ENTER_GETEVENTS, linux/io_uring.h */
+    const uint64_t *regs = task->regs.dwarf;
+    uint32_t to_submit = (uint32_t)regs[QH_REG_RSI];
+
+    return task->orig_rax == SYS_io_uring_enter && to_submit &&
+           regs[QH_REG_RAX] == to_submit && (uint32_t)regs[QH_REG_RDX] &&
+           (regs[QH_REG_R10] & GETEVENTS);
+}
+
 enum qh_kernel_wait qh_arch_wait(const struct qh_task *task,
                                  const char **ret_name)
 {
@@ -145,6 +158,9 @@ enum qh_kernel_wait qh_arch_wait(const struct qh_task *task,
             *ret_name = calls[i].name;
             eintr = calls[i].eintr;
         }
+    }
+    if (has_submitted(task)) {
+        return QH_WAIT_UNSURE;
     }
     bool restarts = result == ERESTARTSYS || result == ERESTARTNOINTR ||
                     result == ERESTARTNOHAND ||

@@ -89,6 +89,16 @@ static void test_writer_not_asleep(void **state)
     world_destroy(world);
 }
 
+/* A core was taken when its sleep may just have ended: then no proof. */
+static void test_writer_perhaps_awake(void **state)
+{
+    struct world *world = world_graph();
+
+    world->main->perhaps_awake = true;
+    world_assert_finding(world, "graph.writer-unkicked", QH_STRONG);
+    world_destroy(world);
+}
+
 /* Each step from the reader's leaving to the eventfd, held still. */
 static void test_kick_on_its_way(void **state)
 {
@@ -275,6 +285,7 @@ int main(void)
         cmocka_unit_test(test_no_such_wait),
         cmocka_unit_test(test_not_in_its_own_poll),
         cmocka_unit_test(test_writer_not_asleep),
+        cmocka_unit_test(test_writer_perhaps_awake),
         cmocka_unit_test(test_kick_on_its_way),
         cmocka_unit_test(test_wake_is_queued),
         cmocka_unit_test(test_unknown_context),

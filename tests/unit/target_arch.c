@@ -103,6 +103,29 @@ static void test_wait(void **state)
     assert_int_equal(qh_arch_wait(&task, &name), QH_WAIT_NONE);
 }
 
+/* What io_uring_enter has submitted hides whether its wait was over. */
+static void test_wait_after_submitting(void **state)
+{
+    const char *name;
+    struct qh_task task = asleep_in(SYS_io_uring_enter, -3);
+
+    (void)state;
+    task.regs.dwarf[QH_REG_RSI] = 3;
+    task.regs.dwarf[QH_REG_RDX] = 1;
+    task.regs.dwarf[QH_REG_R10] = 1;
+    assert_int_equal(qh_arch_wait(&task, &name), QH_WAIT_UNSURE);
+    assert_string_equal(name, "io_uring_enter");
+    task.regs.dwarf[QH_REG_RDX] = 0; /* it was not to wait */
+    assert_int_equal(qh_arch_wait(&task, &name), QH_WAIT_NONE);
+    task.regs.dwarf[QH_REG_RDX] = 1;
+    task.regs.dwarf[QH_REG_RSI] = 4; /* not all: it failed before the wait */
+    assert_int_equal(qh_arch_wait(&task, &name), QH_WAIT_NONE);
+    task = asleep_in(SYS_io_uring_enter, 0); /* its event had come */
+    task.regs.dwarf[QH_REG_RDX] = 1;
+    task.regs.dwarf[QH_REG_R10] = 1;
+    assert_int_equal(qh_arch_wait(&task, &name), QH_WAIT_NONE);
+}
+
 static void test_waits_for_ever(void **state)
 {
     struct qh_task task = asleep_in(SYS_ppoll, 514);
@@ -128,6 +151,7 @@ int main(void)
         cmocka_unit_test(test_jmpbuf),
         cmocka_unit_test(test_tls_block),
         cmocka_unit_test(test_wait),
+        cmocka_unit_test(test_wait_after_submitting),
         cmocka_unit_test(test_waits_for_ever),
     };
 
