@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import (CLEAN, FINDING, VICTIMS, Victim, qhang, report,
-                      task_states, traced_by, wait_until)
+from conftest import (CLEAN, FINDING, INCOMPLETE, VICTIMS, Victim, qhang,
+                      report, task_states, traced_by, wait_until)
 
 CLEANER = "qcow2.cache-clean-timer"
+STARVED = "runnable-starved"
 # What each fault is to be called; every other scenario is healthy.
 FAULTS = {
     "wake-lost": ("sleep.wake-lost", CLEANER, "timer"),
@@ -27,7 +28,14 @@ SCENARIOS = [line.split()[0] for line in subprocess.run(
     [VICTIMS / "victim", "--list"], check=True, capture_output=True,
     text=True).stdout.splitlines()]
 PROGRAMS = ["victim", "victim-O0"]
+# A core is taken by each thread in turn getting to a CPU, which the one of
+# runnable-starved does not. Without optimisation a core tells nothing new
+# about a healthy process.
+OF_CORES = [("victim", name) for name in SCENARIOS if name != STARVED] \
+    + [("victim-O0", name) for name in FAULTS]
 COMMAND = "blockdev-del"
+# Neither gdb nor the kernel gets a core of a thread that gets to no CPU.
+DUMPABLE = [name for name in SCENARIOS if name != STARVED]
 
 
 def thread(told: dict[str, Any], tid: int) -> dict[str, Any]:
@@ -72,6 +80,13 @@ def check_graph(told: dict[str, Any], finding: dict[str, Any]) -> None:
 
 def check(told: dict[str, Any], scenario: str, victim: Victim) -> None:
     """The verdict that the scenario calls for, and the census."""
+    if scenario == STARVED and told["target"]["kind"] == "live":
+        # A thread that gets to no CPU can't be stopped: that is told.
+        assert told["status"] == INCOMPLETE
+        [gap] = told["incomplete"]
+        assert gap["what"] == f"stack of thread {victim.pid}"
+        assert told["findings"] == []
+        return
     assert told["incomplete"] == []
     assert told["target"]["pid"] == victim.pid
     if scenario != "busy":
@@ -115,7 +130,7 @@ def test_live(scenario: str, program: str) -> None:
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("scenario", DUMPABLE)
 def test_gcore(scenario: str, program: str, tmp_path: Path) -> None:
     """A core that gcore wrote."""
     with Victim(scenario, program=program) as victim:
@@ -124,7 +139,7 @@ def test_gcore(scenario: str, program: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("scenario", DUMPABLE)
 def test_kernel_core(scenario: str, program: str, tmp_path: Path) -> None:
     """A core that the kernel wrote."""
     with Victim(scenario, program=program, cwd=tmp_path) as victim:
@@ -133,8 +148,10 @@ def test_kernel_core(scenario: str, program: str, tmp_path: Path) -> None:
 
 
 def check_core(core: Path, scenario: str, victim: Victim) -> None:
-    """The same verdict as live, from one sample and without a pause."""
+    """The same verdict as live, from one sample and without a pause. Takes the
+    core away: it is large."""
     told = report("--core", core)
+    core.unlink()
     check(told, scenario, victim)
     assert told["target"]["kind"] == "core"
     assert told["target"]["core"] == str(core)
@@ -163,20 +180,21 @@ def test_heals_as_told() -> None:
         told_s = finding["heals_in_ns"] / 1e9
         assert 0 < told_s < 4
         began = time.monotonic()
-        assert victim.read_line(told_s + 5) == "returned\n"
+        assert victim.read_line(told_s + 5).startswith("returned")
         assert time.monotonic() - began == pytest.approx(told_s, abs=1)
         assert report(str(victim.pid))["status"] == CLEAN
 
 
+@pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("scenario", ["idle", "wake-lost"])
-def test_thousand_coroutines(scenario: str) -> None:
+def test_thousand_coroutines(scenario: str, program: str) -> None:
     """Each parked coroutine is listed with its whole stack."""
-    with Victim(scenario, "--coroutines", "1000") as victim:
+    with Victim(scenario, "--coroutines", "1000", program=program) as victim:
         told = report(str(victim.pid))
     check(told, scenario, victim)
     parked = [c for c in told["coroutines"] if c["entry"] == "park_co_entry"]
     assert len(parked) == 1000
-    kinds = Counter()
+    kinds: Counter[str] = Counter()
     for coroutine in parked:
         assert coroutine["state"] == "suspended"
         assert coroutine["cut"] is None
@@ -184,8 +202,9 @@ def test_thousand_coroutines(scenario: str) -> None:
         assert "park_co_entry" in names
         kinds.update(name for name in names
                      if name and name.startswith("park_in_"))
-    assert kinds == {f"park_in_{kind}": 250
-                     for kind in ("queue", "mutex", "yield", "sleep")}
+    if program == "victim-O0":  # else they are left by tail calls
+        assert kinds == {f"park_in_{kind}": 250
+                         for kind in ("queue", "mutex", "yield", "sleep")}
 
 
 @pytest.mark.parametrize("scenario", FAULTS)
