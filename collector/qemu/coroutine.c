@@ -67,8 +67,23 @@ static struct raddr hinted(const struct qh_qemu *qemu, uint64_t stack)
 
 enum stack_kind { STACK_OTHER, STACK_COROUTINE, STACK_UNRESOLVED };
 
-/* `*ret` is set for STACK_COROUTINE. A stack that makecontext() prepared keeps
- * a pointer to its own uc_link slot at top - 0x20; a thread's does not. */
+/* Whether makecontext() prepared this stack for a function of two arguments:
+ * it lays the return address, into libc, at top - 0x18 and uc_link, on the
+ * stack of who created the coroutine (and may be gone), above that. Neither is
+ * ever overwritten. What lies below is the compiler's affair, as is where it saves rbx (which
+ * makecontext() sets to top - 0x10). Source: glibc, sysdeps/unix/sysv/linux/
+ * x86_64/makecontext.c. */
+static bool made_by_makecontext(struct qh_reader *reader, const uint64_t *words,
+                                size_t count)
+{
+    const struct qh_mapping *code =
+        qh_target_mapping_at(reader->target, qh_raddr(words[count - 3]));
+    uint64_t link = words[count - 2];
+
+    return code && code->executable && code->path[0] && link && link % 8 == 0;
+}
+
+/* `*ret` is set for STACK_COROUTINE. */
 static enum stack_kind find_ucontext(struct qh_reader *reader, uint64_t stack,
                                      struct raddr *ret)
 {
@@ -88,7 +103,7 @@ static enum stack_kind find_ucontext(struct qh_reader *reader, uint64_t stack,
             return STACK_COROUTINE;
         }
     }
-    if (words[QH_COUNT(words) - 4] != top - 0x10) {
+    if (!made_by_makecontext(reader, words, QH_COUNT(words))) {
         return STACK_OTHER;
     }
     *ret = hinted(reader->qemu, stack);
