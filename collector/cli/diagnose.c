@@ -11,7 +11,9 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_SAMPLES = 5 };
+/* What could not be read may be there in the next sample, a thread that got to
+ * no CPU, say; or never. */
+enum { MAX_SAMPLES = 5, MAX_INCOMPLETE = 3 };
 /* Between two samples: long for a wake that is on its way, short for one who
  * waits for the report. */
 static const struct timespec sample_pause = { .tv_nsec = 200000000 };
@@ -98,6 +100,15 @@ static void tell_blocked(struct session *session)
     }
 }
 
+/* Whether one more sample, after `taken`, could tell nothing more. */
+static bool is_enough(const struct session *session, int taken)
+{
+    return taken >= MAX_SAMPLES ||
+           (qh_findings_settled(session->findings) &&
+            (!session->snapshot->gap_count || session->findings->count ||
+             taken >= MAX_INCOMPLETE));
+}
+
 /* A core is one sample; a process is sampled until two in a row agree. */
 static struct qh_error *take_samples(struct qh_qemu *qemu,
                                      struct session *session)
@@ -106,10 +117,7 @@ static struct qh_error *take_samples(struct qh_qemu *qemu,
     if (session->snapshot->is_core) {
         return NULL;
     }
-    for (int taken = 1; taken < MAX_SAMPLES; taken++) {
-        if (qh_findings_settled(session->findings)) {
-            break;
-        }
+    for (int taken = 1; !is_enough(session, taken); taken++) {
         nanosleep(&sample_pause, NULL);
         QH_TRY(take_sample(qemu, session));
     }

@@ -125,7 +125,9 @@ static struct qh_error *add_part(struct qh_reader *reader, struct qh_walk *walk,
         *line = frames[i];
         *part_of = walk->part_count - 1;
     }
-    walk->lines->cut = part->cut;
+    if (!walk->lines->cut) { /* the outer parts do not make it whole again */
+        walk->lines->cut = part->cut;
+    }
     return NULL;
 }
 
@@ -171,6 +173,35 @@ static struct qh_error *note_unstopped(struct qh_reader *reader,
                : qh_error_no_memory();
 }
 
+/* What is missing of a stack hides what the rules look for. */
+static struct qh_error *note_cut(struct qh_reader *reader, const char *what,
+                                 struct raddr address,
+                                 const struct qh_backtrace *stack)
+{
+    if (!stack->cut) {
+        return NULL;
+    }
+    return qh_snapshot_gap(reader->snapshot, what, address, stack->cut,
+                           "have the very files that the process has mapped "
+                           "at their places, or diagnose it where it ran");
+}
+
+/* The threads that run event loops; code of others may well be of a kind that
+ * cannot be walked, such as what TCG generates for vCPUs. */
+static struct qh_error *note_cut_thread(struct qh_reader *reader,
+                                        const struct qh_thread *thread)
+{
+    struct qh_snapshot *snapshot = reader->snapshot;
+
+    if (thread->tid != snapshot->pid && !thread->home.value) {
+        return NULL;
+    }
+    const char *what =
+        qh_arena_printf(&snapshot->arena, "stack of thread %d", thread->tid);
+    return what ? note_cut(reader, what, qh_raddr(0), &thread->stack)
+                : qh_error_no_memory();
+}
+
 static struct qh_error *walk_thread(struct qh_reader *reader,
                                     struct qh_thread *thread,
                                     struct qh_thread_work *work)
@@ -181,9 +212,9 @@ static struct qh_error *walk_thread(struct qh_reader *reader,
     }
     QH_TRY(add_part(reader, &work->walk, &work->task->regs));
     if (work->current.value && work->leader.value) {
-        return walk_below(reader, work, &work->walk);
+        QH_TRY(walk_below(reader, work, &work->walk));
     }
-    return NULL;
+    return note_cut_thread(reader, thread);
 }
 
 /* A running coroutine's stack is the first part of its thread's. */
@@ -231,14 +262,18 @@ static struct qh_error *walk_coroutine(struct qh_reader *reader,
     work->walk.lines = &coroutine->stack;
     if (!work->has_regs) {
         coroutine->stack.cut = "its saved registers could not be read";
-        return NULL;
+        return note_cut(reader, "stack of a coroutine", coroutine->address,
+                        &coroutine->stack);
     }
     QH_TRY(add_part(reader, &work->walk, &work->regs));
     if (coroutine->state == QH_CO_SUSPENDED &&
         is_unentered(&coroutine->stack)) {
         coroutine->state = QH_CO_CREATED;
     }
-    return NULL;
+    return coroutine->state == QH_CO_POOLED
+               ? NULL
+               : note_cut(reader, "stack of a coroutine", coroutine->address,
+                          &coroutine->stack);
 }
 
 struct qh_error *qh_walk_stacks(struct qh_reader *reader)
