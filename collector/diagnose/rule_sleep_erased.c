@@ -20,7 +20,7 @@ static const char *to_wake_line(const struct qh_sleeper *sleeper)
 static const char *timer_line(const struct qh_sleeper *sleeper,
                               struct qh_findings *findings)
 {
-    if (!sleeper->timer_linked) {
+    if (!sleeper->timer_linked && !qh_sleep_timer_lost(sleeper)) {
         return "timer has fired, and woke nobody";
     }
     if (sleeper->left_ns == QH_TIME_UNKNOWN || sleeper->left_ns <= 0) {
@@ -49,7 +49,9 @@ static struct qh_error *add_evidence(const struct qh_sleep_view *view,
     }
     return qh_evidence_add(findings, finding, timer_line(sleeper, findings),
                            sleeper->timer,
-                           sleeper->timer_linked ? "armed" : "-1");
+                           sleeper->timer_linked || qh_sleep_timer_lost(sleeper)
+                               ? "armed"
+                               : "-1");
 }
 
 /* Whether the sleeper looks erased; one that holds the sentinel is on its way

@@ -24,7 +24,7 @@ static void tell_heals(const struct qh_sleep_view *view,
 {
     const struct qh_sleeper *sleeper = view->sleeper;
 
-    if (!sleeper->timer.value || !view->home) {
+    if (!sleeper->timer.value || !view->home || qh_sleep_timer_lost(sleeper)) {
         finding->heals = QH_HEALS_UNKNOWN;
     } else if (!sleeper->timer_linked) {
         finding->heals = QH_HEALS_NEVER;
@@ -42,6 +42,9 @@ static const char *timer_line(const struct qh_sleep_view *view,
     const struct qh_sleeper *sleeper = view->sleeper;
     const char *name = qh_sleep_home_name(view);
 
+    if (qh_sleep_timer_lost(sleeper)) {
+        return "timer armed, on no list that could be read";
+    }
     if (!sleeper->timer_linked) {
         return "timer on no list: it will not fire";
     }

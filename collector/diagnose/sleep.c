@@ -9,16 +9,28 @@
  * count in milliseconds, a busy machine. */
 #define SERVED_LATE_NS INT64_C(100000000)
 
+/* A thread of which nothing is known but that it may run. */
+static bool is_unseen(const struct qh_thread *thread)
+{
+    return thread && thread->state == QH_THREAD_RUNNABLE &&
+           !thread->stack.count;
+}
+
 bool qh_sleep_view(const struct qh_snapshot *snapshot,
                    const struct qh_sleeper *sleeper, struct qh_sleep_view *ret,
                    bool *ret_running)
 {
     const struct qh_coroutine *coroutine =
         qh_snapshot_coroutine(snapshot, sleeper->coroutine);
+    const struct qh_context *context =
+        coroutine ? qh_snapshot_context(snapshot, coroutine->context) : NULL;
+    const struct qh_thread *home =
+        context ? qh_snapshot_thread(snapshot, context->tid) : NULL;
 
     *ret_running = coroutine && (coroutine->state == QH_CO_RUNNING ||
-                                 coroutine->state == QH_CO_ENTERED);
-    if (!coroutine || coroutine->state != QH_CO_SUSPENDED ||
+                                 coroutine->state == QH_CO_ENTERED ||
+                                 is_unseen(home));
+    if (!coroutine || *ret_running || coroutine->state != QH_CO_SUSPENDED ||
         !coroutine->scheduled ||
         strcmp(coroutine->scheduled, "qemu_co_sleep_ns")) {
         return false;
@@ -27,15 +39,13 @@ bool qh_sleep_view(const struct qh_snapshot *snapshot,
         .snapshot = snapshot,
         .sleeper = sleeper,
         .coroutine = coroutine,
-        .context = qh_snapshot_context(snapshot, coroutine->context),
+        .context = context,
+        .home = home,
         .cleaner = sleeper->user == QH_USER_QCOW2_CACHE_CLEANER &&
                            sleeper->has_cleaner
                        ? &sleeper->cleaner
                        : NULL,
     };
-    if (ret->context && ret->context->tid) {
-        ret->home = qh_snapshot_thread(snapshot, ret->context->tid);
-    }
     return true;
 }
 
@@ -111,6 +121,12 @@ enum qh_quiet qh_sleep_timer_quiet(const struct qh_sleep_view *view)
         quiet = QH_DISTURBED;
     }
     return quiet;
+}
+
+bool qh_sleep_timer_lost(const struct qh_sleeper *sleeper)
+{
+    return sleeper->timer.value && !sleeper->timer_linked &&
+           sleeper->expire_ns != QH_TIME_UNKNOWN;
 }
 
 bool qh_sleep_cleaner_awaited(const struct qh_sleep_view *view)

@@ -24,7 +24,8 @@ struct qh_sleep_view {
 /*
  * Fills `*ret` when the sleeper is parked: its coroutine is known, suspended
  * and marked as sleeping. False leaves it alone; then `*ret_running` says
- * whether the coroutine is in the middle of going to sleep or waking up.
+ * whether the coroutine is in the middle of going to sleep or waking up, or may
+ * be for all that is known: its thread got to no CPU to be looked at.
  */
 bool qh_sleep_view(const struct qh_snapshot *snapshot,
                    const struct qh_sleeper *sleeper, struct qh_sleep_view *ret,
@@ -38,6 +39,10 @@ enum qh_quiet qh_sleep_waiters_quiet(const struct qh_sleep_view *view);
 /* Whether the sleeper's own timer is not about to be served: it is some time
  * ahead, or off its list with nobody running that list. */
 enum qh_quiet qh_sleep_timer_quiet(const struct qh_sleep_view *view);
+
+/* Whether the timer calls itself armed and yet is on no list that was read: a
+ * list is broken or could not be read to its end. */
+bool qh_sleep_timer_lost(const struct qh_sleeper *sleeper);
 
 /* Whether somebody told the cache cleaner to stop and waits for it. */
 bool qh_sleep_cleaner_awaited(const struct qh_sleep_view *view);

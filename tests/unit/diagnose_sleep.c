@@ -290,6 +290,8 @@ static void test_heals(void **state)
     assert_int_equal(heals_of(world, &in_ns), QH_HEALS_TIMER);
     assert_int_equal(in_ns, QH_TIME_UNKNOWN);
     world->sleeper->timer_linked = false;
+    /* Armed, so it is on a list, but on none that could be read. */
+    assert_int_equal(heals_of(world, &in_ns), QH_HEALS_UNKNOWN);
     world->sleeper->expire_ns = QH_TIME_UNKNOWN;
     assert_int_equal(heals_of(world, &in_ns), QH_HEALS_NEVER);
     assert_int_equal(in_ns, QH_TIME_UNKNOWN);
@@ -301,6 +303,21 @@ static void test_heals(void **state)
     world->io0_context->tid = 0; /* its iothread has ended */
     assert_int_equal(heals_of(world, &in_ns), QH_HEALS_UNKNOWN);
     world_destroy(world);
+}
+
+/* The sleeper may be running, for all that is known of its thread. */
+static void test_home_got_no_cpu(void **state)
+{
+    struct world *lost = world_wake_lost(), *erased = world_erased();
+
+    lost->io0->state = erased->io0->state = QH_THREAD_RUNNABLE;
+    world_assert_finding(lost, "sleep.wake-lost", QH_PROOF);
+    world_assert_finding(erased, "sleep.erased", QH_PROOF);
+    lost->io0->stack.count = erased->io0->stack.count = 0;
+    world_assert_none(lost, true);
+    world_assert_none(erased, true);
+    world_destroy(lost);
+    world_destroy(erased);
 }
 
 static void test_unseen_thread_lowers_certainty(void **state)
@@ -432,6 +449,7 @@ int main(void)
         cmocka_unit_test(test_timer_due),
         cmocka_unit_test(test_timer_of_core),
         cmocka_unit_test(test_heals),
+        cmocka_unit_test(test_home_got_no_cpu),
         cmocka_unit_test(test_unseen_thread_lowers_certainty),
         cmocka_unit_test(test_erased),
         cmocka_unit_test(test_erased_unknown_user),
