@@ -29,7 +29,7 @@ void qh_qemu_guard(struct qh_qemu **qemu);
 /*
  * Takes one sample: stops the target, reads, resumes it, unwinds the copies.
  * What QEMU's memory gets wrong ends as gaps; errors are those of the stop,
- * and lack of memory.
+ * EXITED at any time, and lack of memory.
  */
 struct qh_error *qh_qemu_sample(struct qh_qemu *qemu,
                                 struct qh_snapshot **ret) QH_MUST_CHECK;

@@ -95,7 +95,8 @@ struct qh_error *qh_ranges_add(struct qh_ranges *ranges, uint64_t start,
                                uint64_t end) QH_MUST_CHECK;
 void qh_ranges_guard(struct qh_ranges *ranges);
 
-/* Turns an error into a gap; only a lack of memory goes on to the caller. */
+/* Turns an error into a gap; only what qh_snapshot_gap_error() hands back goes
+ * on to the caller. */
 #define QH_NOTE(reader, what, expression)                                      \
     QH_TRY(qh_snapshot_gap_error((reader)->snapshot, (what), (expression)))
 

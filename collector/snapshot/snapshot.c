@@ -43,6 +43,9 @@ void qh_snapshot_guard(struct qh_snapshot **snapshot)
     qh_snapshot_destroy(*snapshot);
 }
 
+/* So many are told; a memory full of lies has no end of them. */
+enum { MAX_GAPS = 1000 };
+
 static bool same_gap(const struct qh_gap *gap, const char *what,
                      struct raddr address, const char *reason)
 {
@@ -58,6 +61,14 @@ struct qh_error *qh_snapshot_gap(struct qh_snapshot *snapshot, const char *what,
         if (same_gap(&snapshot->gaps[i], what, address, reason)) {
             return NULL;
         }
+    }
+    if (snapshot->gap_count > MAX_GAPS) {
+        return NULL;
+    }
+    if (snapshot->gap_count == MAX_GAPS) {
+        what = "other parts";
+        reason = "there are more of them than are told here";
+        address = qh_raddr(0);
     }
     struct qh_gap *gap =
         qh_list_add(&snapshot->arena, &snapshot->gaps, &snapshot->gap_count,
@@ -84,8 +95,9 @@ struct qh_error *qh_snapshot_gap_error(struct qh_snapshot *snapshot,
     if (!taken) {
         return NULL;
     }
-    if (taken->code == QH_ERR_MEMORY) {
-        return qh_error_no_memory();
+    if (taken->code == QH_ERR_MEMORY || taken->code == QH_ERR_EXITED) {
+        taken = NULL;
+        return error;
     }
     return qh_snapshot_gap(snapshot, what,
                            taken->has_address ? taken->address : qh_raddr(0),

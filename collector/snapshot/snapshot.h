@@ -263,12 +263,14 @@ struct qh_error *qh_snapshot_create(struct qh_snapshot **ret) QH_MUST_CHECK;
 void qh_snapshot_destroy(struct qh_snapshot *snapshot); /* NULL is fine */
 void qh_snapshot_guard(struct qh_snapshot **snapshot);
 
-/* Notes that something could not be read; strings are copied. */
+/* Notes that something could not be read, once, and no more than 1000 of them;
+ * strings are copied. */
 struct qh_error *qh_snapshot_gap(struct qh_snapshot *snapshot, const char *what,
                                  struct raddr address, const char *reason,
                                  const char *advice) QH_MUST_CHECK;
 /* The same from an error, which it takes over; only a lack of memory is
- * handed back. NULL is fine and does nothing. */
+ * handed back, and that the process has exited: nothing more will be read of
+ * it. NULL is fine and does nothing. */
 struct qh_error *qh_snapshot_gap_error(struct qh_snapshot *snapshot,
                                        const char *what,
                                        struct qh_error *error) QH_MUST_CHECK;
