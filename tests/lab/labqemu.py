@@ -25,7 +25,8 @@ IOTHREAD = "io0"
 FILE_NODE = "f0"
 QCOW2_NODE = "q0"
 
-START_TIMEOUT_S = 30.0
+# A guest with much RAM touches all of it before it answers.
+START_TIMEOUT_S = 120.0
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
