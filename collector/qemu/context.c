@@ -9,6 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* More than a QEMU has; each is held against all others. */
+enum { MAX_CONTEXTS = 4096 };
+
 /* QEMUBH.flags, util/async.c */
 enum { BH_SCHEDULED = 2, BH_DELETED = 4 };
 
@@ -44,7 +47,7 @@ static struct qh_error *read_bh_chain(struct qh_reader *reader,
     struct qh_loop_guard guard = { 0 };
 
     for (struct raddr at = first; at.value;) {
-        QH_TRY(qh_loop_check(&guard, at));
+        QH_TRY(qh_loop_check(reader, &guard, at));
         QH_TRY(read_bh(reader, at, context, room));
         QH_TRY(qh_read_link(reader, at, QH_F_BH_NEXT, &at));
     }
@@ -68,7 +71,7 @@ static struct qh_error *read_bhs(struct qh_reader *reader,
     }
     QH_TRY(qh_read_link(reader, context->address, QH_F_CTX_BH_SLICES, &slice));
     while (slice.value) {
-        QH_TRY(qh_loop_check(&guard, slice));
+        QH_TRY(qh_loop_check(reader, &guard, slice));
         QH_TRY(qh_read_link(reader, slice, QH_F_SLICE_BHS, &first));
         QH_TRY(read_bh_chain(reader, first, context, &room));
         QH_TRY(qh_read_link(reader, slice, QH_F_SLICE_NEXT, &slice));
@@ -85,7 +88,7 @@ static struct qh_error *read_scheduled(struct qh_reader *reader,
 
     QH_TRY(qh_read_link(reader, context->address, QH_F_CTX_SCHEDULED, &at));
     while (at.value) {
-        QH_TRY(qh_loop_check(&guard, at));
+        QH_TRY(qh_loop_check(reader, &guard, at));
         struct raddr *added =
             qh_list_add(&reader->snapshot->arena, &context->scheduled,
                         &context->scheduled_count, &room, sizeof(*added));
@@ -207,6 +210,10 @@ static struct qh_error *add_context(struct qh_reader *reader,
                                         "none"),
                            address);
     }
+    if (snapshot->context_count == MAX_CONTEXTS) {
+        return qh_error_new(QH_ERR_INCONSISTENT,
+                            "there are more AioContexts than a QEMU has");
+    }
     struct qh_context *context = qh_list_add(
         &snapshot->arena, &snapshot->contexts, &snapshot->context_count,
         &snapshot->room.contexts, sizeof(*context));
@@ -228,7 +235,7 @@ static struct qh_error *add_from_clock(struct qh_reader *reader,
 
     QH_TRY(qh_read_link(reader, clock, QH_F_CLOCK_LISTS, &list));
     while (list.value) {
-        QH_TRY(qh_loop_check(&guard, list));
+        QH_TRY(qh_loop_check(reader, &guard, list));
         QH_TRY(qh_read_link(reader, list, QH_F_TL_NOTIFY_CB, &callback));
         QH_TRY(qh_read_link(reader, list, QH_F_TL_NOTIFY_OPAQUE, &opaque));
         if (notify.value && qh_raddr_equal(callback, notify)) {
@@ -290,6 +297,9 @@ struct qh_error *qh_read_contexts(struct qh_reader *reader)
         struct qh_context *context = &snapshot->contexts[i];
         context->tid = home_thread(snapshot, context->address);
         context->name = context_name(reader, context, iohandler);
+        if (!context->name) {
+            return qh_error_no_memory();
+        }
         QH_TRY(read_context(reader, context));
     }
     if (main_tlg.value) {

@@ -70,9 +70,9 @@ enum stack_kind { STACK_OTHER, STACK_COROUTINE, STACK_UNRESOLVED };
 /* Whether makecontext() prepared this stack for a function of two arguments:
  * it lays the return address, into libc, at top - 0x18 and uc_link, on the
  * stack of who created the coroutine (and may be gone), above that. Neither is
- * ever overwritten. What lies below is the compiler's affair, as is where it saves rbx (which
- * makecontext() sets to top - 0x10). Source: glibc, sysdeps/unix/sysv/linux/
- * x86_64/makecontext.c. */
+ * ever overwritten. What lies below is the compiler's affair, as is where it
+ * saves rbx (which makecontext() sets to top - 0x10). Source: glibc,
+ * sysdeps/unix/sysv/linux/x86_64/makecontext.c. */
 static bool made_by_makecontext(struct qh_reader *reader, const uint64_t *words,
                                 size_t count)
 {
@@ -280,7 +280,7 @@ static struct qh_error *mark_entered(struct qh_reader *reader,
     struct qh_loop_guard guard = { 0 };
 
     for (bool first = true; at; first = false) {
-        QH_TRY(qh_loop_check(&guard, at->address));
+        QH_TRY(qh_loop_check(reader, &guard, at->address));
         at->state = first ? QH_CO_RUNNING : QH_CO_ENTERED;
         at->tid = thread->tid;
         at = mutable_at(reader, at->caller);
@@ -295,7 +295,7 @@ static struct qh_error *mark_pooled(struct qh_reader *reader,
 
     for (struct raddr at = first; at.value;) {
         struct qh_coroutine *coroutine = mutable_at(reader, at);
-        QH_TRY(qh_loop_check(&guard, at));
+        QH_TRY(qh_loop_check(reader, &guard, at));
         if (coroutine) {
             coroutine->state = QH_CO_POOLED;
         }
@@ -317,7 +317,7 @@ static struct qh_error *mark_pool(struct qh_reader *reader, struct raddr first)
     }
     for (struct raddr batch = first; batch.value;) {
         struct raddr list;
-        QH_TRY(qh_loop_check(&guard, batch));
+        QH_TRY(qh_loop_check(reader, &guard, batch));
         QH_TRY(qh_read_link(reader, batch, QH_F_BATCH_LIST, &list));
         QH_TRY(mark_pooled(reader, list));
         QH_TRY(qh_read_link(reader, batch, QH_F_BATCH_NEXT, &batch));

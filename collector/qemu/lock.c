@@ -17,7 +17,7 @@ static struct qh_error *sum_readers(struct qh_reader *reader, uint32_t *ret)
 
     QH_TRY(qh_read_pointer(reader, qh_symbol(reader, QH_S_GRAPH_LIST), &at));
     while (at.value) {
-        QH_TRY(qh_loop_check(&guard, at));
+        QH_TRY(qh_loop_check(reader, &guard, at));
         QH_TRY(qh_read_field(reader, at, QH_F_GRAPH_READERS, &readers));
         *ret += (uint32_t)readers;
         QH_TRY(qh_read_link(reader, at, QH_F_GRAPH_NEXT, &at));

@@ -31,7 +31,7 @@ struct qh_error *qh_read_queue(struct qh_reader *reader, struct raddr queue,
 
     QH_TRY(qh_read_link(reader, queue, QH_F_QUEUE_FIRST, &at));
     while (at.value) {
-        QH_TRY(qh_loop_check(&guard, at));
+        QH_TRY(qh_loop_check(reader, &guard, at));
         struct raddr *item = qh_list_add(&reader->snapshot->arena, &items,
                                          &count, &room, sizeof(*item));
         if (!item) {
@@ -60,7 +60,7 @@ static struct qh_error *find_node(struct qh_reader *reader, struct raddr state,
     }
     QH_TRY(qh_read_pointer(reader, qh_symbol(reader, QH_S_ALL_NODES), &at));
     while (at.value) {
-        QH_TRY(qh_loop_check(&guard, at));
+        QH_TRY(qh_loop_check(reader, &guard, at));
         QH_TRY(qh_read_link(reader, at, QH_F_BDS_OPAQUE, &opaque));
         if (qh_raddr_equal(opaque, state)) {
             *ret = qh_read_string(reader,

@@ -78,6 +78,7 @@ struct qh_reader {
     struct qh_thread_work *threads;
     struct qh_coroutine_work *coroutines;
     size_t threads_room, coroutines_room;
+    uint64_t nodes; /* come to by all walks along links so far */
     struct qh_memo functions, strings;
     uint64_t pointer_guard;
     bool has_pointer_guard;
@@ -130,13 +131,15 @@ const char *qh_function_name(struct qh_reader *reader, struct raddr code);
 /*
  * Guards a walk along links: zero-initialise, and ask before each node. A loop
  * is found by Brent's method, so the cost is one comparison a node.
- * INCONSISTENT when the walk came back to a node, or is endless.
+ * INCONSISTENT when the walk came back to a node, or all walks of this sample
+ * together have come to more nodes than any QEMU has.
  */
 struct qh_loop_guard {
     uint64_t count, power;
     struct raddr anchor;
 };
-struct qh_error *qh_loop_check(struct qh_loop_guard *guard,
+struct qh_error *qh_loop_check(struct qh_reader *reader,
+                               struct qh_loop_guard *guard,
                                struct raddr node) QH_MUST_CHECK;
 
 /* ---- readers: while the target stands still ---- */

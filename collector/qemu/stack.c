@@ -142,7 +142,7 @@ static struct qh_error *walk_below(struct qh_reader *reader,
 
     while (index != SIZE_MAX) {
         struct raddr caller = reader->snapshot->coroutines[index].caller;
-        QH_TRY(qh_loop_check(&guard, caller));
+        QH_TRY(qh_loop_check(reader, &guard, caller));
         index = qh_coroutine_index(reader, caller);
         if (index != SIZE_MAX && reader->coroutines[index].has_regs) {
             QH_TRY(add_part(reader, walk, &reader->coroutines[index].regs));

@@ -29,7 +29,7 @@ static struct qh_error *read_chain(struct qh_reader *reader,
 
     for (size_t position = 0; at.value; position++) {
         struct qh_timer timer = *common;
-        QH_TRY(qh_loop_check(&guard, at));
+        QH_TRY(qh_loop_check(reader, &guard, at));
         timer.position = position;
         QH_TRY(read_timer(reader, at, &timer));
         struct qh_timer *added = qh_list_add(

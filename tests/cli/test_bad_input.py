@@ -373,6 +373,15 @@ def test_planted_loop(plant: str, scenario: str, status: int) -> None:
         assert "runs in a circle" in text
 
 
+def test_planted_maze() -> None:
+    """Lists of lists have an end too, and the target is not held for long."""
+    with Victim("idle", "--plant", "maze") as victim:
+        told = report(str(victim.pid))
+    assert told["status"] == INCOMPLETE
+    assert any("no end" in gap["reason"] for gap in told["incomplete"])
+    assert told["pause_ns"] < 20 * 10**9  # all steps take minutes
+
+
 def test_planted_names(tmp_path: Path) -> None:
     """Control characters in names reach neither terminal nor JSON."""
     with Victim("wake-lost", "--plant", "names") as victim:

@@ -19,9 +19,10 @@ enum plant plant_parse(const char *name)
         [PLANT_TIMER_LOOP] = "timer-loop",
         [PLANT_QUEUE_LOOP] = "queue-loop",
         [PLANT_NAMES] = "names",
+        [PLANT_MAZE] = "maze",
     };
 
-    for (int i = PLANT_TIMER_LOOP; i <= PLANT_NAMES; i++) {
+    for (int i = PLANT_TIMER_LOOP; i <= PLANT_MAZE; i++) {
         if (!strcmp(names[i], name)) {
             return (enum plant)i;
         }
@@ -88,6 +89,26 @@ static void plant_names(struct world *world)
     }
 }
 
+/* Each slice of the list leads to the same long chain of bottom halves. */
+static void plant_maze(struct world *world)
+{
+    static struct BHListSlice slices[20000];
+    static struct QEMUBH chain[20000];
+    const size_t slice_count = sizeof(slices) / sizeof(slices[0]);
+    const size_t chain_count = sizeof(chain) / sizeof(chain[0]);
+
+    for (size_t i = 0; i + 1 < chain_count; i++) {
+        chain[i].next.sle_next = &chain[i + 1];
+    }
+    for (size_t i = 0; i < slice_count; i++) {
+        slices[i].bh_list.slh_first = chain;
+        if (i + 1 < slice_count) {
+            slices[i].next.sqe_next = &slices[i + 1];
+        }
+    }
+    world->io1->ctx->bh_slice_list.sqh_first = slices;
+}
+
 void plant(enum plant what, struct world *world)
 {
     switch (what) {
@@ -99,6 +120,9 @@ void plant(enum plant what, struct world *world)
         break;
     case PLANT_NAMES:
         plant_names(world);
+        break;
+    case PLANT_MAZE:
+        plant_maze(world);
         break;
     case PLANT_NONE:
         break;

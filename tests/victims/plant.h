@@ -15,7 +15,10 @@ enum plant {
     /* The last coroutine of a CoQueue points back to the first. */
     PLANT_QUEUE_LOOP,
     /* Escape sequences and line ends in node, iothread and thread names. */
-    PLANT_NAMES
+    PLANT_NAMES,
+    /* Short lists that lead to each other, so that to walk them all takes
+     * hundreds of millions of steps. */
+    PLANT_MAZE
 };
 
 /* PLANT_NONE if there is no such thing. */
