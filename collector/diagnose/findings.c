@@ -88,17 +88,25 @@ struct qh_error *qh_note_add(struct qh_findings *findings, const char *what,
 }
 
 /* The surest first; among equals the order of the rules stays. */
-static void sort_findings(struct qh_findings *findings)
+static struct qh_error *sort_findings(struct qh_findings *findings)
 {
-    for (size_t i = 1; i < findings->count; i++) {
-        struct qh_finding moving = findings->items[i];
-        size_t to = i;
-        while (to && findings->items[to - 1].certainty < moving.certainty) {
-            findings->items[to] = findings->items[to - 1];
-            to--;
-        }
-        findings->items[to] = moving;
+    struct qh_finding *sorted = qh_arena_alloc(
+        &findings->arena, (findings->count + 1) * sizeof(*sorted));
+    size_t count = 0;
+
+    if (!sorted) {
+        return qh_error_no_memory();
     }
+    for (int certainty = QH_PROOF; certainty >= QH_SUSPECT; certainty--) {
+        for (size_t i = 0; i < findings->count; i++) {
+            if ((int)findings->items[i].certainty == certainty) {
+                sorted[count++] = findings->items[i];
+            }
+        }
+    }
+    findings->items = sorted;
+    findings->room.items = count;
+    return NULL;
 }
 
 struct qh_error *qh_diagnose(const struct qh_snapshot *snapshot,
@@ -114,7 +122,7 @@ struct qh_error *qh_diagnose(const struct qh_snapshot *snapshot,
     for (size_t i = 0; i < qh_rule_count; i++) {
         QH_TRY(qh_rules[i].judge(snapshot, findings));
     }
-    sort_findings(findings);
+    QH_TRY(sort_findings(findings));
     QH_TRY(qh_notes_take(snapshot, findings));
     *ret = findings;
     findings = NULL;

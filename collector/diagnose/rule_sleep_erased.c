@@ -66,6 +66,7 @@ static bool looks_erased(const struct qh_sleeper *sleeper,
 
 static struct qh_error *judge_sleeper(const struct qh_snapshot *snapshot,
                                       const struct qh_sleeper *sleeper,
+                                      enum qh_quiet wake,
                                       struct qh_findings *findings)
 {
     struct qh_sleep_view view;
@@ -78,7 +79,7 @@ static struct qh_error *judge_sleeper(const struct qh_snapshot *snapshot,
     if (!looks_erased(sleeper, findings)) {
         return NULL;
     }
-    enum qh_quiet quiet = qh_sleep_wake_quiet(&view);
+    enum qh_quiet quiet = wake;
     if (qh_sleep_cleaner_awaited(&view)) {
         quiet = qh_quiet_worse(quiet, qh_sleep_waiters_quiet(&view));
     }
@@ -105,8 +106,11 @@ static struct qh_error *judge_sleeper(const struct qh_snapshot *snapshot,
 struct qh_error *qh_rule_sleep_erased(const struct qh_snapshot *snapshot,
                                       struct qh_findings *findings)
 {
+    enum qh_quiet wake = qh_sleep_wake_quiet(snapshot);
+
     for (size_t i = 0; i < snapshot->sleeper_count; i++) {
-        QH_TRY(judge_sleeper(snapshot, &snapshot->sleepers[i], findings));
+        QH_TRY(
+            judge_sleeper(snapshot, &snapshot->sleepers[i], wake, findings));
     }
     return NULL;
 }

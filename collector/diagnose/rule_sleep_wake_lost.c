@@ -12,9 +12,10 @@
 
 #include <inttypes.h>
 
-static enum qh_quiet quiet_around(const struct qh_sleep_view *view)
+static enum qh_quiet quiet_around(const struct qh_sleep_view *view,
+                                  enum qh_quiet wake)
 {
-    return qh_quiet_worse(qh_sleep_wake_quiet(view),
+    return qh_quiet_worse(wake,
                           qh_quiet_worse(qh_sleep_waiters_quiet(view),
                                          qh_sleep_timer_quiet(view)));
 }
@@ -90,6 +91,7 @@ static struct qh_error *add_evidence(const struct qh_sleep_view *view,
 
 static struct qh_error *judge_sleeper(const struct qh_snapshot *snapshot,
                                       const struct qh_sleeper *sleeper,
+                                      enum qh_quiet wake,
                                       struct qh_findings *findings)
 {
     struct qh_sleep_view view;
@@ -102,7 +104,7 @@ static struct qh_error *judge_sleeper(const struct qh_snapshot *snapshot,
     if (sleeper->armed != QH_ARMED_YES || !qh_sleep_cleaner_awaited(&view)) {
         return NULL;
     }
-    enum qh_quiet quiet = quiet_around(&view);
+    enum qh_quiet quiet = quiet_around(&view, wake);
     if (quiet == QH_DISTURBED) {
         findings->unsettled = true;
         return NULL;
@@ -121,8 +123,11 @@ static struct qh_error *judge_sleeper(const struct qh_snapshot *snapshot,
 struct qh_error *qh_rule_sleep_wake_lost(const struct qh_snapshot *snapshot,
                                          struct qh_findings *findings)
 {
+    enum qh_quiet wake = qh_sleep_wake_quiet(snapshot);
+
     for (size_t i = 0; i < snapshot->sleeper_count; i++) {
-        QH_TRY(judge_sleeper(snapshot, &snapshot->sleepers[i], findings));
+        QH_TRY(
+            judge_sleeper(snapshot, &snapshot->sleepers[i], wake, findings));
     }
     return NULL;
 }

@@ -49,13 +49,13 @@ bool qh_sleep_view(const struct qh_snapshot *snapshot,
     return true;
 }
 
-enum qh_quiet qh_sleep_wake_quiet(const struct qh_sleep_view *view)
+enum qh_quiet qh_sleep_wake_quiet(const struct qh_snapshot *snapshot)
 {
     /* The whole of the wake that matters here: once to_wake is cleared and
      * `scheduled` too, the coroutine no longer counts as parked. */
     static const char *const wake[] = { "qemu_co_sleep_wake", "co_sleep_cb" };
 
-    return qh_quiet_functions(view->snapshot, wake, QH_COUNT(wake));
+    return qh_quiet_functions(snapshot, wake, QH_COUNT(wake));
 }
 
 /* How still a coroutine is that waits in cache_clean_timer_exit. */

@@ -31,8 +31,9 @@ bool qh_sleep_view(const struct qh_snapshot *snapshot,
                    const struct qh_sleeper *sleeper, struct qh_sleep_view *ret,
                    bool *ret_running);
 
-/* (b): whether nobody is inside the wake of a sleeper, the timer's included. */
-enum qh_quiet qh_sleep_wake_quiet(const struct qh_sleep_view *view);
+/* (b): whether nobody is inside the wake of any sleeper, the timer's included.
+ * Looks at every stack: to be asked once for all sleepers. */
+enum qh_quiet qh_sleep_wake_quiet(const struct qh_snapshot *snapshot);
 /* (a): whether all that wait for the cleaner's end are asleep; QUIET when
  * nobody is known to wait. */
 enum qh_quiet qh_sleep_waiters_quiet(const struct qh_sleep_view *view);

@@ -160,6 +160,43 @@ static void test_destroy_null(void **state)
     qh_findings_destroy(NULL);
 }
 
+/* Work that grows with the square of what a target claims would not end
+ * within the limit of this test. */
+static void test_as_many_as_a_target_claims(void **state)
+{
+    enum { MANY = 20000 };
+    struct world *world = world_erased();
+    struct qh_snapshot *s = world->snapshot;
+    struct qh_coroutine *coroutines =
+        qh_arena_alloc(&s->arena, MANY * sizeof(*coroutines));
+    struct qh_sleeper *sleepers =
+        qh_arena_alloc(&s->arena, MANY * sizeof(*sleepers));
+
+    assert_true(coroutines && sleepers);
+    for (size_t i = 0; i < MANY; i++) {
+        coroutines[i] = *world->cleaner;
+        coroutines[i].address = qh_raddr(0x100000 + 0x100 * i);
+        sleepers[i] = *world->sleeper;
+        sleepers[i].coroutine = coroutines[i].address;
+        sleepers[i].has_cleaner = false;
+        /* Not the surest first. */
+        sleepers[i].armed = i % 2 ? QH_ARMED_NO : QH_ARMED_OTHER;
+    }
+    s->coroutines = coroutines;
+    s->sleepers = sleepers;
+    s->coroutine_count = s->sleeper_count = MANY;
+    assert_null(qh_snapshot_order(s));
+    struct qh_findings *findings = world_diagnose(world);
+    assert_int_equal(findings->count, MANY);
+    assert_int_equal(findings->items[0].certainty, QH_PROOF);
+    assert_int_equal(findings->items[0].coroutine.value, 0x100100);
+    assert_int_equal(findings->items[MANY / 2 - 1].certainty, QH_PROOF);
+    assert_int_equal(findings->items[MANY / 2].certainty, QH_STRONG);
+    assert_int_equal(findings->items[MANY / 2].coroutine.value, 0x100000);
+    qh_findings_destroy(findings);
+    world_destroy(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -169,6 +206,7 @@ int main(void)
         cmocka_unit_test(test_moved),
         cmocka_unit_test(test_order),
         cmocka_unit_test(test_destroy_null),
+        cmocka_unit_test(test_as_many_as_a_target_claims),
     };
 
     return cmocka_run_group_tests_name("diagnose_confirm", tests, NULL, NULL);
