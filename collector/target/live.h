@@ -5,6 +5,8 @@
 
 #include "target/ops.h"
 
+#include <signal.h>
+
 /* How far a thread has come on its way to being stopped. */
 enum qh_hold {
     QH_HOLD_NONE,    /* seen in the list, not touched */
@@ -47,6 +49,7 @@ struct qh_live {
     struct qh_last_ran *ran; /* malloc'd, as read before the first stop */
     size_t ran_count;
     struct qh_priority priority;
+    sigset_t signals; /* qhang's mask before the stop */
     int64_t pause_start_ns;
     int64_t clock_skew_ns; /* target's CLOCK_MONOTONIC minus qhang's */
     int64_t stop_monotonic_ns, stop_realtime_ns;

@@ -41,14 +41,31 @@ enum {
     IN_KERNEL_NS = 5000000
 };
 
-/* Until this is undone, stops are noticed by sigtimedwait only. */
-static void block_sigchld(sigset_t *ret_before)
+/* Until SIGCHLD is unblocked, stops are noticed by sigtimedwait only. The
+ * others would stop qhang itself from the terminal (Ctrl-Z), and with it the
+ * target for as long as nobody goes on: they wait until it is let go. */
+static void block_signals(sigset_t *ret_before)
+{
+    sigset_t those;
+
+    sigemptyset(&those);
+    sigaddset(&those, SIGCHLD);
+    sigaddset(&those, SIGTSTP);
+    sigaddset(&those, SIGTTIN);
+    sigaddset(&those, SIGTTOU);
+    pthread_sigmask(SIG_BLOCK, &those, ret_before);
+}
+
+/* While the target stands: SIGCHLD as it was before. */
+static void unblock_sigchld(const sigset_t *before)
 {
     sigset_t only;
 
     sigemptyset(&only);
     sigaddset(&only, SIGCHLD);
-    pthread_sigmask(SIG_BLOCK, &only, ret_before);
+    if (!sigismember(before, SIGCHLD)) {
+        pthread_sigmask(SIG_UNBLOCK, &only, NULL);
+    }
 }
 
 static struct qh_error *refused(struct qh_live *live, struct qh_tracee *tracee)
@@ -365,42 +382,12 @@ static struct qh_error *prepare(struct qh_target *target)
     return NULL;
 }
 
-struct qh_error *qh_live_stop(struct qh_target *target)
-{
-    struct qh_live *live = target->live;
-    sigset_t before;
-
-    block_sigchld(&before);
-    qh_release_abandoned();
-    qh_release_spare(live->own_child ? live->pid : 0);
-    struct qh_error *error = prepare(target);
-    if (!error) {
-        qh_priority_raise(&live->priority);
-        error = stop_all(live);
-        if (!error) {
-            error = look_around(target);
-        }
-        if (error) {
-            qh_live_resume(target);
-        }
-    }
-    if (live->maps >= 0) {
-        close(live->maps);
-        live->maps = -1;
-    }
-    qh_release_watch();
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error;
-}
-
 /* A thread that was stopped in the middle of receiving a signal gets it now.
  * One in a group stop goes back into it: PTRACE_DETACH does that by itself. */
-void qh_live_resume(struct qh_target *target)
+static void let_go(struct qh_target *target)
 {
     struct qh_live *live = target->live;
-    sigset_t before;
 
-    block_sigchld(&before);
     for (size_t i = 0; i < live->count; i++) {
         struct qh_tracee *tracee = &live->tracees[i];
         pid_t tid = tracee->task.tid;
@@ -420,5 +407,50 @@ void qh_live_resume(struct qh_target *target)
     qh_release_watch();
     qh_release_abandoned();
     qh_release_watch();
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static struct qh_error *stop_and_look(struct qh_target *target)
+{
+    struct qh_live *live = target->live;
+
+    QH_TRY(prepare(target));
+    qh_priority_raise(&live->priority);
+    struct qh_error *error = stop_all(live);
+    if (!error) {
+        error = look_around(target);
+    }
+    if (error) {
+        let_go(target);
+    }
+    return error;
+}
+
+struct qh_error *qh_live_stop(struct qh_target *target)
+{
+    struct qh_live *live = target->live;
+
+    block_signals(&live->signals);
+    qh_release_abandoned();
+    qh_release_spare(live->own_child ? live->pid : 0);
+    struct qh_error *error = stop_and_look(target);
+    if (live->maps >= 0) {
+        close(live->maps);
+        live->maps = -1;
+    }
+    qh_release_watch();
+    if (error) {
+        pthread_sigmask(SIG_SETMASK, &live->signals, NULL);
+    } else {
+        unblock_sigchld(&live->signals);
+    }
+    return error;
+}
+
+void qh_live_resume(struct qh_target *target)
+{
+    sigset_t standing;
+
+    block_signals(&standing);
+    let_go(target);
+    pthread_sigmask(SIG_SETMASK, &target->live->signals, NULL);
 }

@@ -333,6 +333,32 @@ static void test_the_abandoned_are_let_go(void **state)
     }
 }
 
+static volatile sig_atomic_t suspensions;
+
+static void count_suspension(int signal)
+{
+    suspensions++;
+}
+
+/* Ctrl-Z in the middle of a stop suspends qhang when the target runs again. */
+static void test_suspended_only_after_the_stop(void **state)
+{
+    struct sigaction count = { .sa_handler = count_suspension }, before;
+    struct qh_target *target = open_live(child.pid);
+
+    suspensions = 0;
+    assert_int_equal(sigaction(SIGTSTP, &count, &before), 0);
+    assert_fine(qh_target_stop(target));
+    raise(SIGTSTP);
+    assert_int_equal(suspensions, 0);
+    qh_target_resume(target);
+    assert_int_equal(suspensions, 1);
+    raise(SIGTSTP);
+    assert_int_equal(suspensions, 2);
+    assert_int_equal(sigaction(SIGTSTP, &before, NULL), 0);
+    qh_target_destroy(target);
+}
+
 int main(void)
 {
 #define WITH_CHILD(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -347,6 +373,7 @@ int main(void)
         WITH_CHILD(test_killed_while_group_stopped),
         WITH_CHILD(test_exits_meanwhile),
         WITH_CHILD(test_killed_while_stopped),
+        WITH_CHILD(test_suspended_only_after_the_stop),
         cmocka_unit_test(test_state_d_is_not_waited_for),
         cmocka_unit_test(test_the_abandoned_are_let_go),
     };
