@@ -56,9 +56,9 @@ static struct qh_error *core_open_file(struct qh_target *target,
         return NULL;
     }
     struct qh_error *error = qh_error_path(
-        qh_error_new(QH_ERR_NO_DEBUGINFO, "%s; its build-id is %s",
+        qh_error_new(QH_ERR_NO_DEBUGINFO, "%s; the core's has build-id %s",
                      why->message,
-                     module->build_id[0] ? module->build_id : "not known"),
+                     module->build_id[0] ? module->build_id : "(not known)"),
         path);
     qh_error_destroy(why);
     return module->is_exe
@@ -210,7 +210,13 @@ static struct qh_error *open_file(struct qh_target *target, const char *path)
     struct stat st;
     size_t size = 0;
 
-    QH_TRY(qh_open_regular(AT_FDCWD, path, false, &core->fd));
+    struct qh_error *error =
+        qh_open_regular(AT_FDCWD, path, false, &core->fd);
+    if (error) {
+        return qh_error_try(error, "give the path of a core file; coredumpctl "
+                                   "or /proc/sys/kernel/core_pattern tell "
+                                   "where cores go");
+    }
     if (fstat(core->fd, &st) < 0) {
         return qh_error_errno(QH_ERR_SYSTEM, errno, "cannot look at %s", path);
     }

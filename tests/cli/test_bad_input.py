@@ -209,7 +209,9 @@ def test_core_that_is_no_file(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     for path in (tmp_path, fifo, Path("/dev/zero"), tmp_path / "none"):
-        refuses(FAILED, "diagnose", "--core", path, words=(str(path),))
+        refuses(FAILED, "diagnose", "--core", path,
+                words=(str(path), "give the path of a core"))
+    refuses(FAILED, "diagnose", "--core", "", words=("path of a core",))
 
 
 def test_core_of_something_else(sleeper: subprocess.Popen,
@@ -235,8 +237,9 @@ def test_wrong_executable(core: Path, tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("no program\n")
     for path in (text, tmp_path / "none", tmp_path):
-        refuses(FAILED, "diagnose", "--core", core, "--exe", path,
-                words=(str(path),))
+        told = refuses(FAILED, "diagnose", "--core", core, "--exe", path,
+                       words=(str(path), "build-id"))
+        assert "its build-id is" not in told  # it has none
     right = report("--core", core, "--exe", VICTIMS / "victim")
     assert right["status"] == FINDING
 
