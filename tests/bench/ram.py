@@ -13,6 +13,7 @@ Every diagnosis must be right, or its time is worth nothing.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import statistics
 import sys
@@ -32,6 +33,7 @@ from figures import columns, keep
 from labapt import LabError, SourceMissing
 from labqhang import (Diagnosis, check_wake_lost, diagnose_core, diagnose_pid,
                       kernel_core, truth_of_pid)
+from realtime import OPTION_HELP, prefer
 
 BUILD = "clang"
 SMALL_MIB, LARGE_MIB = 128, 8192
@@ -128,11 +130,14 @@ def dump(guest: Guest) -> None:
         raise LabError("this kernel's core_pattern takes cores elsewhere")
 
 
-def compare(rounds: int) -> dict[str, Any]:
+def compare(rounds: int, fifo: bool) -> dict[str, Any]:
     """All ways of looking; the cores are gone afterwards."""
     with ExitStack() as stack:
         guests = [hung_guest(stack, mib) for mib in (SMALL_MIB, LARGE_MIB)]
         rss = {guest.mib: guest.rss_mib() for guest in guests}
+        if fifo:
+            for pid in (os.getpid(), *(guest.hang.pid for guest in guests)):
+                prefer(pid)
         rows = take_turns("live", guests, rounds, Guest.live)
         silenced = [blind(guest.live().report) for guest in guests]
         rows += take_turns("live, heap searched", guests, rounds, Guest.live)
@@ -143,6 +148,7 @@ def compare(rounds: int) -> dict[str, Any]:
         rows += take_turns("core, heap searched", guests, rounds,
                            Guest.from_core)
     return {"rounds": rounds, "rss_mib": rss, "core_mib": size,
+            "fifo": fifo,
             "stacks_silenced": silenced, "rows": rows,
             "ratios": {small["way"]: large["median_ms"] / small["median_ms"]
                        for small, large in zip(rows[::2], rows[1::2])}}
@@ -184,12 +190,13 @@ def main() -> int:
         epilog="example: tests/bench/ram.py --rounds 5; needs 9 GiB of "
                "memory and 16 GiB of disk for a while")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--fifo", action="store_true", help=OPTION_HELP)
     parser.add_argument("--save", action="store_true",
                         help="keep the figures in tests/bench/results")
     args = parser.parse_args()
     try:
         lab_build.ensure(["clang", "clang-system", "stock"])
-        found = compare(args.rounds)
+        found = compare(args.rounds, args.fifo)
     except SourceMissing as missing:
         print(f"ram.py: skipped: {missing}", file=sys.stderr)
         return lab_build.EXIT_MISSING
