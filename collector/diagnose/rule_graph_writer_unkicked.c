@@ -74,10 +74,11 @@ static enum qh_quiet context_quiet(const struct qh_context *polled)
     if (!polled) {
         return QH_QUIET_UNKNOWN;
     }
-    return polled->pending_count || polled->scheduled_count ||
-                   polled->event_count > 0
-               ? QH_DISTURBED
-               : QH_QUIET;
+    if (polled->pending_count || polled->scheduled_count ||
+        polled->event_count > 0) {
+        return QH_DISTURBED;
+    }
+    return polled->work_unknown ? QH_QUIET_UNKNOWN : QH_QUIET;
 }
 
 /* How long until the earliest timer of the polled context, in `*ret_left_ns`
@@ -207,7 +208,7 @@ static struct qh_error *add_evidence(const struct writer_view *view,
                                            ": it waits to be kicked",
                                            graph->num_waiters),
                            graph->num_waiters_address, graph->num_waiters));
-    if (!polled) {
+    if (!polled || polled->work_unknown) {
         return NULL;
     }
     return number_evidence(

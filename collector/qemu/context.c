@@ -177,15 +177,24 @@ static struct qh_error *read_notifier(struct qh_reader *reader,
     return NULL;
 }
 
+/* What is queued in it; `work_unknown` stays where that fails. */
+static struct qh_error *read_work(struct qh_reader *reader,
+                                  struct qh_context *context)
+{
+    context->work_unknown = true;
+    QH_TRY(read_bhs(reader, context));
+    QH_TRY(read_scheduled(reader, context));
+    context->work_unknown = false;
+    return NULL;
+}
+
 static struct qh_error *read_context(struct qh_reader *reader,
                                      struct qh_context *context)
 {
     QH_NOTE(reader, "notifier of an AioContext",
             read_notifier(reader, context));
-    QH_NOTE(reader, "bottom halves of an AioContext",
-            read_bhs(reader, context));
-    QH_NOTE(reader, "scheduled coroutines of an AioContext",
-            read_scheduled(reader, context));
+    QH_NOTE(reader, "work queued in an AioContext",
+            read_work(reader, context));
     QH_NOTE(reader, "graph readers of an AioContext",
             read_graph_count(reader, context));
     return qh_read_timer_group(

@@ -120,6 +120,7 @@ struct qh_context {
     size_t pending_count;
     struct raddr *scheduled; /* scheduled_coroutines */
     size_t scheduled_count;
+    bool work_unknown;     /* those two could not be read to their ends */
     bool graph_known;      /* whether graph_readers says anything */
     int32_t graph_readers; /* BdrvGraphRWlock.reader_count, may be < 0 */
     struct raddr graph_address;

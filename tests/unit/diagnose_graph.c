@@ -155,6 +155,22 @@ static void test_unknown_context(void **state)
     world_destroy(world);
 }
 
+/* A wake may be queued where it could not be read. */
+static void test_unknown_work(void **state)
+{
+    struct world *world = world_graph();
+
+    world->main_context->work_unknown = true;
+    struct qh_findings *findings = world_diagnose(world);
+    assert_int_equal(findings->count, 1);
+    assert_int_equal(findings->items[0].certainty, QH_STRONG);
+    for (size_t i = 0; i < findings->items[0].evidence_count; i++) {
+        assert_null(strstr(findings->items[0].evidence[i].what, "nothing"));
+    }
+    qh_findings_destroy(findings);
+    world_destroy(world);
+}
+
 static struct qh_timer *add_timer(struct world *world)
 {
     struct qh_snapshot *s = world->snapshot;
@@ -289,6 +305,7 @@ int main(void)
         cmocka_unit_test(test_kick_on_its_way),
         cmocka_unit_test(test_wake_is_queued),
         cmocka_unit_test(test_unknown_context),
+        cmocka_unit_test(test_unknown_work),
         cmocka_unit_test(test_timer_ends_the_poll),
         cmocka_unit_test(test_timer_is_due),
         cmocka_unit_test(test_timeout_alone),
