@@ -79,7 +79,8 @@ def test_one_cannot_be_found() -> None:
         before = report(str(victim.pid))
         blind(before)
         lost = next(c for c in before["coroutines"]
-                    if c["state"] == "suspended" and c["entry"] == "park_co_entry")
+                    if (c["state"], c["entry"]) == ("suspended",
+                                                    "park_co_entry"))
         forget(victim.pid, lost)
         told = report(str(victim.pid))
     assert told["samples"] >= 2
