@@ -25,9 +25,10 @@ def keep(name: str, title: str, found: dict[str, Any], text: str) -> None:
     """Writes NAME.json and NAME.md into results/."""
     where = {"date": time.strftime("%Y-%m-%d"), "cpus": os.cpu_count(),
              "kernel": platform.release()}
+    how = ", at real-time priority" if found.get("fifo") else ""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(
         json.dumps({**where, **found}, indent=1) + "\n")
     (RESULTS / f"{name}.md").write_text(
         f"# {title}\n\n{text}\n\n{where['date']}, {where['cpus']} CPUs, "
-        f"kernel {where['kernel']}.\n")
+        f"kernel {where['kernel']}{how}.\n")

@@ -83,11 +83,11 @@ def table(found: dict[str, Any]) -> str:
                      f"{row['whole_run_median_s']:.3f}"])
     text = columns(["tool", "longest stop, ms", "at most, ms", "median, ms",
                     "whole run, s"], rows)
-    return (f"{text}\n\ngdb's longest stop is {found['ratio']:.0f} times qhang's "
-                 f"(wanted: {WANTED_RATIO:.0f}); qhang itself reported "
-                 f"{found['qhang']['reported_ms']:.3f} ms; a look at every "
-                 f"thread took {found['qhang']['sampling_us']:.0f} us; "
-                 f"{found['rounds']} rounds.")
+    return (f"{text}\n\ngdb's longest stop is {found['ratio']:.0f} times "
+            f"qhang's (wanted: {WANTED_RATIO:.0f}); qhang itself reported "
+            f"{found['qhang']['reported_ms']:.3f} ms; a look at every thread "
+            f"took {found['qhang']['sampling_us']:.0f} us; "
+            f"{found['rounds']} rounds.")
 
 
 def main() -> int:
