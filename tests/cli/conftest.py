@@ -13,6 +13,7 @@ import os
 import resource
 import select
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -176,6 +177,13 @@ def wait_until(holds: Any, what: str, limit_s: float = 30) -> None:
     while not holds():
         assert time.monotonic() < end, f"not within {limit_s} s: {what}"
         time.sleep(0.005)
+
+
+@pytest.fixture(autouse=True)
+def fixture_no_leftovers(tmp_path: Path) -> Iterator[None]:
+    """Cores are large: each test's folder goes when the test ends."""
+    yield
+    shutil.rmtree(tmp_path, ignore_errors=True)
 
 
 @pytest.fixture(name="sleeper")

@@ -5,13 +5,22 @@ SPDX-License-Identifier: GPL-2.0-or-later
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Iterator
 
 import pytest
 
 import build as lab_build
 from labapt import LabError, SourceMissing
 from labqhang import qhang_program
+
+
+@pytest.fixture(autouse=True)
+def fixture_no_leftovers(tmp_path: Path) -> Iterator[None]:
+    """Cores are large: each test's folder goes when the test ends."""
+    yield
+    shutil.rmtree(tmp_path, ignore_errors=True)
 
 
 @pytest.fixture(scope="session", name="lab")
