@@ -193,8 +193,7 @@ static struct qh_error *read_context(struct qh_reader *reader,
 {
     QH_NOTE(reader, "notifier of an AioContext",
             read_notifier(reader, context));
-    QH_NOTE(reader, "work queued in an AioContext",
-            read_work(reader, context));
+    QH_NOTE(reader, "work queued in an AioContext", read_work(reader, context));
     QH_NOTE(reader, "graph readers of an AioContext",
             read_graph_count(reader, context));
     return qh_read_timer_group(

@@ -172,7 +172,9 @@ static struct qh_error *add_unresolved(struct qh_reader *reader, uint64_t stack)
     return NULL;
 }
 
-/* Calls `use` with the start of each candidate stack, in order of address. */
+/* Calls `use` with the start of each candidate stack, in order of address.
+ * Guest RAM above a guard page looks like one, and its guest decides what is in
+ * it. */
 static struct qh_error *
 each_candidate(struct qh_reader *reader,
                struct qh_error *(*use)(struct qh_reader *, uint64_t, void *),
@@ -182,8 +184,10 @@ each_candidate(struct qh_reader *reader,
     const struct qh_mapping *maps = qh_target_mappings(reader->target, &count);
 
     for (size_t i = 0; i + 1 < count; i++) {
-        if (is_candidate(&maps[i], &maps[i + 1])) {
-            QH_TRY(use(reader, maps[i].end - GUARD_BYTES, opaque));
+        uint64_t stack = maps[i].end - GUARD_BYTES;
+        if (is_candidate(&maps[i], &maps[i + 1]) &&
+            !qh_is_ram(reader, stack, stack + WHOLE_BYTES)) {
+            QH_TRY(use(reader, stack, opaque));
         }
     }
     return NULL;

@@ -69,6 +69,13 @@ struct qh_memo {
     } slots[QH_MEMO_SLOTS];
 };
 
+/* Guest RAM. `known`: all of it is in `blocks`, or there is none. */
+struct qh_ram {
+    struct qh_range *blocks;
+    size_t count, room;
+    bool known;
+};
+
 struct qh_reader {
     struct qh_qemu *qemu;
     struct qh_target *target;
@@ -80,6 +87,7 @@ struct qh_reader {
     size_t threads_room, coroutines_room;
     uint64_t nodes; /* come to by all walks along links so far */
     struct qh_memo functions, strings;
+    struct qh_ram ram;
     uint64_t pointer_guard;
     bool has_pointer_guard;
     /* Stacks whose CoroutineUContext is not known yet, sorted. */
@@ -144,6 +152,9 @@ struct qh_error *qh_loop_check(struct qh_reader *reader,
 
 /* ---- readers: while the target stands still ---- */
 
+struct qh_error *qh_read_ram(struct qh_reader *reader) QH_MUST_CHECK;
+/* Whether [start, end) overlaps guest RAM, as far as that is known. */
+bool qh_is_ram(const struct qh_reader *reader, uint64_t start, uint64_t end);
 struct qh_error *qh_read_threads(struct qh_reader *reader) QH_MUST_CHECK;
 struct qh_error *qh_read_contexts(struct qh_reader *reader) QH_MUST_CHECK;
 /* The timers of one QEMUTimerListGroup's array; `context` 0: main loop. */

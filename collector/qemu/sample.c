@@ -104,6 +104,7 @@ static struct qh_error *read_stopped(struct qh_reader *reader)
     QH_CLEANUP(qh_target_resume_guard)
     struct qh_target *stopped __attribute__((unused)) = reader->target;
 
+    QH_TRY(qh_read_ram(reader));
     QH_TRY(qh_read_threads(reader));
     QH_TRY(qh_read_contexts(reader));
     QH_TRY(qh_read_coroutines(reader));

@@ -5,7 +5,8 @@
  * The object itself does hold the stack's start and size: that pair is looked
  * for in the heap and malloc's arenas first, then in other private anonymous
  * memory up to a budget for all samples together; never in guest RAM, which
- * may be anonymous too. It runs while the target runs: what is found is only a
+ * may be anonymous too (ram.c), so only in the heap where RAM's place is not
+ * known. It runs while the target runs: what is found is only a
  * hint, checked again by the next sample. */
 #include "qemu/reader.h"
 
@@ -20,56 +21,11 @@ enum { CHUNK_BYTES = 1 << 20 };
 
 struct search {
     struct qh_reader *reader;
-    struct qh_range ram[64]; /* guest RAM */
-    size_t ram_count;
     size_t left;      /* stacks still without a context */
     uint64_t exe_end; /* 0: not known */
     unsigned char *chunk;
     uint64_t stack_offset, size_offset;
 };
-
-static struct qh_error *add_ram_block(struct search *search, struct raddr block)
-{
-    struct qh_range *range = &search->ram[search->ram_count];
-    uint64_t host, bytes;
-
-    QH_TRY(qh_read_field(search->reader, block, QH_F_RAM_HOST, &host));
-    QH_TRY(qh_read_field(search->reader, block, QH_F_RAM_BYTES, &bytes));
-    range->start = host;
-    range->end = host + bytes < host ? UINT64_MAX : host + bytes;
-    search->ram_count++;
-    return NULL;
-}
-
-/* Source: include/exec/ramlist.h (ram_list.blocks), system emulators only. */
-static struct qh_error *find_ram(struct search *search)
-{
-    struct qh_reader *reader = search->reader;
-    struct raddr list = qh_symbol(reader, QH_S_RAM_LIST);
-    struct raddr block;
-
-    if (!list.value || !qh_has_field(reader, QH_F_RAM_FIRST)) {
-        return NULL;
-    }
-    QH_TRY(qh_read_link(reader, list, QH_F_RAM_FIRST, &block));
-    while (block.value && search->ram_count < QH_COUNT(search->ram)) {
-        QH_TRY(add_ram_block(search, block));
-        QH_TRY(qh_read_link(reader, block, QH_F_RAM_NEXT, &block));
-    }
-    return NULL;
-}
-
-static bool is_ram(const struct search *search,
-                   const struct qh_mapping *mapping)
-{
-    for (size_t i = 0; i < search->ram_count; i++) {
-        if (mapping->start < search->ram[i].end &&
-            search->ram[i].start < mapping->end) {
-            return true;
-        }
-    }
-    return false;
-}
 
 /* The unresolved stack that starts at `address`, or NULL. */
 static struct qh_hint *wanted(struct search *search, uint64_t address)
@@ -162,14 +118,15 @@ static uint64_t end_of_exe(const struct qh_target *target)
     return 0;
 }
 
-/* A core does not name the heap: there it is what lies behind the program. */
+/* A core does not name the heap: there it is what lies behind the program. An
+ * arena is told by its place only, where guest RAM may be as well. */
 static bool is_heap(const struct search *search,
                     const struct qh_mapping *mapping)
 {
     if (mapping->path[0]) {
         return !strcmp(mapping->path, "[heap]");
     }
-    return (mapping->start % ARENA_ALIGN == 0 &&
+    return (search->reader->ram.known && mapping->start % ARENA_ALIGN == 0 &&
             mapping->end - mapping->start <= ARENA_ALIGN) ||
            (search->exe_end && mapping->start >= search->exe_end &&
             mapping->start - search->exe_end <= BRK_RANDOM);
@@ -183,13 +140,14 @@ static bool to_search(struct search *search, const struct qh_mapping *mapping,
     uint64_t *budget = &search->reader->qemu->search_budget;
 
     if (!mapping->readable || !mapping->writable || mapping->shared ||
-        is_heap(search, mapping) != heap || is_ram(search, mapping)) {
+        is_heap(search, mapping) != heap ||
+        qh_is_ram(search->reader, mapping->start, mapping->end)) {
         return false;
     }
     if (heap) {
         return true;
     }
-    if (mapping->path[0] || bytes > *budget) {
+    if (!search->reader->ram.known || mapping->path[0] || bytes > *budget) {
         return false;
     }
     *budget -= bytes;
@@ -249,7 +207,6 @@ struct qh_error *qh_search_contexts(struct qh_reader *reader)
         return NULL;
     }
     QH_TRY(begin_hints(reader));
-    QH_NOTE(reader, "guest RAM's place", find_ram(&search));
     for (int heap = 1; heap >= 0; heap--) {
         for (size_t i = 0; i < count && search.left; i++) {
             if (to_search(&search, &maps[i], heap)) {
