@@ -38,14 +38,21 @@ class Case:
 
 
 @lru_cache
-def meson_tests(build: str) -> dict[tuple[str, ...], dict]:
-    """Name and environment of the tests that meson knows in a build folder,
-    by their command lines."""
+def meson_tests(build: str) -> list[dict]:
+    """The tests that meson knows in a build folder."""
     listing = Path(build) / "meson-info/intro-tests.json"
     if not build or not listing.is_file():
-        return {}
-    return {tuple(test["cmd"]): test
-            for test in json.loads(listing.read_text())}
+        return []
+    return json.loads(listing.read_text())
+
+
+def meson_test(build: str, argv: list[str]) -> Optional[dict]:
+    """Which test of meson's a command line is; it may end in arguments that
+    were added to the test's own."""
+    for test in meson_tests(build):
+        if test["cmd"] == argv[:len(test["cmd"])]:
+            return test
+    return None
 
 
 class Record:
@@ -59,8 +66,7 @@ class Record:
         self.argv: list[str] = told["argv"]
         self.cwd = Path(told["cwd"])
         self.env: dict[str, str] = told["env"]
-        known = meson_tests(self.env.get("QHANG_BUILD", ""))
-        test = known.get(tuple(told["program"]))
+        test = meson_test(self.env.get("QHANG_BUILD", ""), told["program"])
         if test and self.kind == "test":
             self.name = test["name"]
             self.env = {**test["env"], **self.env}

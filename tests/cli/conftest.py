@@ -2,8 +2,9 @@
 
 SPDX-License-Identifier: GPL-2.0-or-later
 
-$QHANG_BUILD is the build folder (default build/); $QHANG_UNDER is put in front
-of every qhang that is run (valgrind).
+$QHANG_BUILD is the build folder (default build/), $QHANG the program when it is
+not the one in there; $QHANG_UNDER is put in front of every qhang that is run
+(valgrind).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 BUILD = Path(os.environ.get("QHANG_BUILD") or CHECKOUT / "build").absolute()
-QHANG = BUILD / "collector/qhang"
+QHANG = Path(os.environ.get("QHANG") or BUILD / "collector/qhang").absolute()
 VICTIMS = BUILD / "tests/victims"
 SCHEMA = json.loads((CHECKOUT / "docs/qhang-report-1.json").read_text())
 
