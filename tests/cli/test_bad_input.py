@@ -385,6 +385,14 @@ def test_planted_maze() -> None:
     assert told["pause_ns"] < 20 * 10**9  # all steps take minutes
 
 
+def test_planted_ram() -> None:
+    """What a guest writes into its RAM is no coroutine of QEMU's."""
+    with Victim("idle", "--plant", "ram") as victim:
+        told = report(str(victim.pid))
+    assert told["status"] == CLEAN
+    assert len(told["coroutines"]) == victim.in_use + victim.pooled
+
+
 def test_planted_names(tmp_path: Path) -> None:
     """Control characters in names reach neither terminal nor JSON."""
     with Victim("wake-lost", "--plant", "names") as victim:

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "park.h"
+#include "ram.h"
 #include "scenario.h"
 #include "watch.h"
 
@@ -20,9 +21,10 @@ enum plant plant_parse(const char *name)
         [PLANT_QUEUE_LOOP] = "queue-loop",
         [PLANT_NAMES] = "names",
         [PLANT_MAZE] = "maze",
+        [PLANT_RAM] = "ram",
     };
 
-    for (int i = PLANT_TIMER_LOOP; i <= PLANT_MAZE; i++) {
+    for (int i = PLANT_TIMER_LOOP; i <= PLANT_RAM; i++) {
         if (!strcmp(names[i], name)) {
             return (enum plant)i;
         }
@@ -123,6 +125,9 @@ void plant(enum plant what, struct world *world)
         break;
     case PLANT_MAZE:
         plant_maze(world);
+        break;
+    case PLANT_RAM:
+        ram_forge_coroutine();
         break;
     case PLANT_NONE:
         break;

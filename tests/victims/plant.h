@@ -18,7 +18,9 @@ enum plant {
     PLANT_NAMES,
     /* Short lists that lead to each other, so that to walk them all takes
      * hundreds of millions of steps. */
-    PLANT_MAZE
+    PLANT_MAZE,
+    /* Guest RAM that looks like the stack of a coroutine. */
+    PLANT_RAM
 };
 
 /* PLANT_NONE if there is no such thing. */

@@ -41,7 +41,7 @@ struct stage {
 
 static const char usage[] =
     "Usage: victim --scenario NAME [--coroutines N] [--interval SECONDS]\n"
-    "              [--plant timer-loop|queue-loop|names|maze]\n"
+    "              [--plant timer-loop|queue-loop|names|maze|ram]\n"
     "       victim --list\n"
     "\n"
     "Brings itself into the state NAME, prints one line\n"
