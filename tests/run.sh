@@ -69,11 +69,12 @@ install_packages() {
     exit 1
 }
 
-# configure FOLDER OPTION ...: a build folder that stands is used again.
+# configure FOLDER OPTION ...: one that stands is looked over again, for what
+# it was set up without may have been installed since.
 configure() {
     folder=$1
     shift
-    [ ! -f "$folder/build.ninja" ] || return 0
+    [ ! -f "$folder/build.ninja" ] || set -- --reconfigure "$@"
     step "configure ${folder##*/}" \
         meson setup "$folder" -Dwerror=true "$@"
 }
