@@ -74,11 +74,13 @@ print(labapt.find_mirror().uri)')
     mv "$folder/root.tar.new" "$folder/root.tar"
 }
 
-# What the root takes over: how to reach the network, and this checkout.
+# What the root takes over: how to reach the mirror and whether its index may
+# be an old one (a frozen mirror), and this checkout.
 furnish() {
     cp /etc/resolv.conf "$root/etc/resolv.conf"
-    grep -hs '^ *Acquire::http' /etc/apt/apt.conf.d/* \
-        >"$root/etc/apt/apt.conf.d/90proxy" || :
+    apt-config dump |
+        grep -E '^Acquire::(https?|Check-Valid-Until|Check-Date)[: ]' \
+            >"$root/etc/apt/apt.conf.d/90mirror" || :
     mkdir "$root/qhang"
     git archive HEAD | tar -C "$root/qhang" -xf -
 }
