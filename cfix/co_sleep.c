@@ -77,7 +77,8 @@ void qemu_co_sleep(struct QemuCoSleep *w)
         abort();
     }
     cfix_at(CFIX_SLEEP_BEFORE_ARM);
-    /* Pairs with the exchange in qemu_co_sleep_wake; see there. */
+    /* Pairs with the exchange in qemu_co_sleep_wake; see there.  What this
+     * thread did before is handed on by the claim above as well. */
     if (cfix_cmpxchg(&w->to_wake, NULL, co) == QEMU_CO_SLEEP_PENDING) {
         /* A wake came first.  Nobody else may be asleep here, so nobody but a
          * further wake can touch to_wake, and that one is merged into this:
