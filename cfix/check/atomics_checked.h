@@ -7,8 +7,9 @@
  * Those that end in _relaxed beyond that list are for mutants. */
 #include "check/check.h"
 
-#define CHECK_ATOMIC(kind_, order_, p, v, e)                                     \
-    __extension__({                                                              \
+/* clang-format off: it cannot break this. */
+#define CHECK_ATOMIC(kind_, order_, p, v, e)                                   \
+    __extension__({                                                            \
         (__typeof__(*(p)))(uintptr_t)check_access(&(struct check_access){      \
             .kind = (kind_),                                                   \
             .order = (order_),                                                 \
@@ -18,8 +19,9 @@
             .expected = (uint64_t)(uintptr_t)(e),                              \
             .text = #p,                                                        \
             .is_string = _Generic(*(p), const char *: true, default: false),   \
-        }); \
+        });                                                                    \
     })
+/* clang-format on */
 
 #define cfix_load_plain(p) CHECK_ATOMIC(CHECK_LOAD, CHECK_PLAIN, p, 0, 0)
 #define cfix_load_relaxed(p) CHECK_ATOMIC(CHECK_LOAD, CHECK_RELAXED, p, 0, 0)
