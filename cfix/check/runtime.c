@@ -343,6 +343,7 @@ struct AioContext *check_home(const char *name, void (*body)(void),
     for (int i = 0; i < QEMU_CLOCK_MAX; i++) {
         home->ctx.tlg.tl[i] = &home->timer_list;
     }
+    check_name(&home->ctx, name);
     check_thread(name, home_entry, home);
     return &home->ctx;
 }
