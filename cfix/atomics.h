@@ -21,16 +21,26 @@
  *             values.  All sleep/wake and wait/kick handshakes are of this
  *             kind.
  *
+ * and, so that a faulty twin can be checked too, `plain`: no atomic access at
+ * all, the compiler's and by the letter of C a data race.  Only legacy/ has it.
+ *
  * There is no fence here: every handshake is written with sequentially
  * consistent accesses to the locations themselves.  That is as fast on x86
  * (a store becomes xchg), and ThreadSanitizer, which does not model fences,
  * understands it.
  *
  * The arguments are evaluated once.  `p` is a pointer to an integer or pointer
- * of at most eight bytes.  The macros are redefined as a whole by a checker
- * that wants to see every access; production code must not use __atomic or
- * <stdatomic.h> beside them.
+ * of at most eight bytes.  With CFIX_CHECKED the macros are those of the model
+ * checker, which sees every access (check/check.h); production code must not
+ * use __atomic or <stdatomic.h> beside them.
  */
+#ifdef CFIX_CHECKED
+#include "check/atomics_checked.h"
+#else
+
+#define cfix_load_plain(p) (*(p))
+#define cfix_store_plain(p, v) ((void)(*(p) = (v)))
+
 #define cfix_load_relaxed(p) __atomic_load_n((p), __ATOMIC_RELAXED)
 #define cfix_store_relaxed(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
 #define cfix_load_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
@@ -59,4 +69,5 @@
         cfix_seen_;                                                            \
     })
 
+#endif
 #endif

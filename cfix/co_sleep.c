@@ -25,36 +25,44 @@ static void unclaim(struct Coroutine *co)
     }
 }
 
+static bool is_sleeper(const struct Coroutine *seen)
+{
+    return seen && seen != QEMU_CO_SLEEP_PENDING;
+}
+
+/* For who has taken `co` out of to_wake, and so alone may schedule it. */
+static void hand_over(struct Coroutine *co)
+{
+    cfix_at(CFIX_WAKE_TAKEN);
+    unclaim(co);
+    aio_co_wake(co);
+}
+
 void qemu_co_sleep_wake(struct QemuCoSleep *w)
 {
     struct Coroutine *seen;
 
     cfix_at(CFIX_WAKE_ENTERED);
-    /* Pairs with the compare-and-swap in qemu_co_sleep: the sleeper's stores
-     * before it armed are seen by who finds it armed, and the waker's before
-     * its wake by the sleep that finds it pending. */
-    seen = cfix_load(&w->to_wake);
+    /* A guess, which the exchange below checks. */
+    seen = cfix_load_relaxed(&w->to_wake);
     cfix_at(CFIX_WAKE_LOADED);
     for (;;) {
-        struct Coroutine *desired = seen && seen != QEMU_CO_SLEEP_PENDING
-                                        ? NULL
-                                        : QEMU_CO_SLEEP_PENDING;
-        struct Coroutine *found;
+        struct Coroutine *desired =
+            is_sleeper(seen) ? NULL : QEMU_CO_SLEEP_PENDING;
+        /* Pairs with both exchanges in qemu_co_sleep: who finds the sleeper
+         * armed sees what it did before, and the sleep that takes this wake
+         * sees what the waker did before.  For the latter's sake the exchange
+         * is made also when the wake is pending already. */
+        struct Coroutine *found = cfix_cmpxchg(&w->to_wake, seen, desired);
 
-        /* Also when it is pending already: this wake's stores must be seen by
-         * the sleep that takes it, so the exchange is made all the same. */
-        found = cfix_cmpxchg(&w->to_wake, seen, desired);
         if (found == seen) {
             break;
         }
         seen = found;
     }
-    if (!seen || seen == QEMU_CO_SLEEP_PENDING) {
-        return;
+    if (is_sleeper(seen)) {
+        hand_over(seen);
     }
-    cfix_at(CFIX_WAKE_TAKEN);
-    unclaim(seen);
-    aio_co_wake(seen);
 }
 
 void qemu_co_sleep(struct QemuCoSleep *w)
@@ -69,12 +77,15 @@ void qemu_co_sleep(struct QemuCoSleep *w)
         abort();
     }
     cfix_at(CFIX_SLEEP_BEFORE_ARM);
-    /* Pairs with the one in qemu_co_sleep_wake; see there. */
+    /* Pairs with the exchange in qemu_co_sleep_wake; see there.  What this
+     * thread did before is handed on by the claim above as well. */
     if (cfix_cmpxchg(&w->to_wake, NULL, co) == QEMU_CO_SLEEP_PENDING) {
         /* A wake came first.  Nobody else may be asleep here, so nobody but a
-         * further wake can touch to_wake, and that one is merged into this. */
+         * further wake can touch to_wake, and that one is merged into this:
+         * hence an exchange and not a store, to see what its waker did. */
         (void)cfix_exchange(&w->to_wake, NULL);
-        cfix_store(&co->scheduled, NULL);
+        /* The claim never left this thread: nobody was told of it. */
+        cfix_store_relaxed(&co->scheduled, NULL);
         return;
     }
     cfix_at(CFIX_SLEEP_ARMED);
@@ -84,8 +95,15 @@ void qemu_co_sleep(struct QemuCoSleep *w)
 static void co_sleep_cb(void *opaque)
 {
     struct QemuCoSleep *w = opaque;
+    /* The arm was a store of this very thread: what is read here is the
+     * sleeper, or what a wake has put in its place since. */
+    struct Coroutine *co = cfix_load_relaxed(&w->to_wake);
 
-    qemu_co_sleep_wake(w);
+    /* Not a wake: a sleeper that is woken already needs no further one.
+     * Pairs with qemu_co_sleep_wake, which may take it first. */
+    if (is_sleeper(co) && cfix_cmpxchg(&w->to_wake, co, NULL) == co) {
+        hand_over(co);
+    }
     cfix_at(CFIX_SLEEP_FIRED);
 }
 

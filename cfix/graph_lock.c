@@ -81,13 +81,19 @@ static void count_reader(uint32_t delta)
 
 void bdrv_graph_wrlock(void)
 {
-    do {
-        cfix_store(&has_writer, 0);
+    for (;;) {
         AIO_WAIT_WHILE(reader_count() != 0);
         /* Pairs with bdrv_graph_co_rdlock: either the reader sees this, or
          * its count is seen below and the wait begins again. */
         cfix_store(&has_writer, 1);
-    } while (reader_count() != 0);
+        if (reader_count() == 0) {
+            return;
+        }
+        /* Who has queued meanwhile must not wait for this writer's turn: it
+         * may be the very reader that the writer will wait for, taking the
+         * lock a second time. */
+        bdrv_graph_wrunlock();
+    }
 }
 
 void bdrv_graph_wrunlock(void)
@@ -113,9 +119,10 @@ void bdrv_graph_co_rdlock(void)
             return;
         }
         qemu_mutex_lock(&aio_context_list_lock);
+        /* A writer that has seen the count and waits for it need not be told:
+         * has_writer is 0 then, or soon, and this reader goes in after all and
+         * kicks when it leaves. */
         count_reader((uint32_t)-1);
-        /* The writer may have seen the count and wait for it. */
-        aio_wait_kick();
         if (cfix_load(&has_writer)) {
             qemu_co_queue_wait_impl(
                 &reader_queue, QEMU_MUTEX_LOCKABLE(&aio_context_list_lock));

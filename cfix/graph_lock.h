@@ -15,9 +15,14 @@
  * may be negative (they wrap as unsigned), their sum never.
  *
  * The program is linked with exactly one of graph_lock.c and
- * legacy/graph_lock.c.  They differ in one thing: whether
- * bdrv_graph_co_rdunlock always kicks a writer that polls, or, faulty, only if
- * has_writer is set, which while the writer polls it is not.
+ * legacy/graph_lock.c, which is faulty in two ways:
+ *
+ *   - bdrv_graph_co_rdunlock kicks a writer that polls only if has_writer is
+ *     set, which while the writer polls it is not;
+ *   - a writer that finds a reader after it has set has_writer clears it and
+ *     polls again, but leaves readers in the queue who came in between.  If
+ *     one of them holds the lock already and is taking it a second time, the
+ *     two wait for each other.
  */
 #include <stdint.h>
 #include <sys/queue.h>
@@ -38,7 +43,7 @@ void unregister_aiocontext(struct AioContext *ctx);
 void bdrv_graph_wrlock(void);
 void bdrv_graph_wrunlock(void);
 
-/* Coroutines only; recursive as long as no writer gets in between. */
+/* Coroutines only; recursive, in legacy/ only if no writer gets between. */
 void bdrv_graph_co_rdlock(void);
 void bdrv_graph_co_rdunlock(void);
 

@@ -29,9 +29,9 @@ void qemu_co_sleep_wake(struct QemuCoSleep *w)
     const char *scheduled;
 
     cfix_at(CFIX_WAKE_ENTERED);
-    co = w->to_wake;
+    co = cfix_load_plain(&w->to_wake);
     cfix_at(CFIX_WAKE_LOADED);
-    w->to_wake = NULL;
+    cfix_store_plain(&w->to_wake, NULL);
     if (!co) {
         return;
     }
@@ -56,11 +56,11 @@ void qemu_co_sleep(struct QemuCoSleep *w)
         abort();
     }
     cfix_at(CFIX_SLEEP_BEFORE_ARM);
-    w->to_wake = co;
+    cfix_store_plain(&w->to_wake, co);
     cfix_at(CFIX_SLEEP_ARMED);
     qemu_coroutine_yield();
     /* Whoever woke it has cleared the field. */
-    if (w->to_wake) {
+    if (cfix_load_plain(&w->to_wake)) {
         fprintf(stderr, "cfix: %s: woken, but still armed\n", __func__);
         abort();
     }

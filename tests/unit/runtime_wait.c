@@ -98,6 +98,39 @@ static void wakes_before_a_sleep_end_it_at_once_and_count_as_one(void **state)
     assert_int_equal(sleeper.done, 1);
 }
 
+static void ends_a_sleep_too_late(void *opaque)
+{
+    struct sleeper *sleeper = opaque;
+    struct QEMUTimer *ts =
+        qemu_get_aio_context()->tlg.tl[QEMU_CLOCK_REALTIME]->active_timers;
+
+    /* What the loop would do if the timer were due at this very moment: its
+     * sleeper has been taken already. */
+    ts->cb(ts->opaque);
+    assert_ptr_equal(ts->opaque, &sleeper->w);
+}
+
+/* Inside of a coroutine a wake only hands the sleeper over; it runs later. */
+static void wakes_and_lets_the_timer_expire(void *opaque)
+{
+    struct sleeper *sleeper = opaque;
+
+    qemu_co_sleep_wake(&sleeper->w);
+    ends_a_sleep_too_late(sleeper);
+}
+
+static void a_late_timer_leaves_nothing_for_the_next_sleep(void **state)
+{
+    struct sleeper sleeper = { .ns = HOUR_NS, .rounds = 2 };
+
+    qemu_coroutine_enter(qemu_coroutine_create(sleeps, &sleeper));
+    qemu_coroutine_enter(
+        qemu_coroutine_create(wakes_and_lets_the_timer_expire, &sleeper));
+    assert_int_equal(sleeper.slept, 1);
+    qemu_co_sleep_wake(&sleeper.w);
+    assert_int_equal(sleeper.slept, 2);
+}
+
 /* The race of the seed, for real: each sleep is an hour, so one lost wake
  * stops the test. */
 static void no_wake_from_another_thread_is_lost(void **state)
@@ -203,6 +236,7 @@ int main(void)
         with_main_loop(a_sleeper_is_parked_as_observers_expect),
         with_main_loop(a_sleep_ends_with_its_timer),
         with_main_loop(wakes_before_a_sleep_end_it_at_once_and_count_as_one),
+        with_main_loop(a_late_timer_leaves_nothing_for_the_next_sleep),
         with_main_loop(no_wake_from_another_thread_is_lost),
         with_main_loop(the_graph_lock_keeps_readers_and_writer_apart),
         with_main_loop(a_reader_queues_behind_the_writer),
