@@ -36,6 +36,9 @@
  *                            workaround that was first proposed
  *   legacy/co_sleep_mark.c   QEMU 10.0.13 and 11.1: no wake is lost, but the
  *                            sleeper is handed over with to_wake pending
+ *   qemu/util/qemu-coroutine-sleep.c
+ *                            all of it again, in QEMU's own terms: what goes
+ *                            into a QEMU tree, compiled against qemu/host/
  *
  * A third party (a collector) sees in all the same struct, the same function
  * names and the same frames: qemu_coroutine_switch <- qemu_co_sleep <-
@@ -49,7 +52,7 @@
 
 /*
  * include/qemu/coroutine.h.  Zero-initialised by its owner.  `to_wake` is NULL
- * (nobody asleep), the sleeping coroutine, or, in the two sources that lose no
+ * (nobody asleep), the sleeping coroutine, or, in the sources that lose no
  * wake, QEMU_CO_SLEEP_PENDING (a wake is waiting for the next sleep).
  */
 struct QemuCoSleep {

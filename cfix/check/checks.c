@@ -16,12 +16,14 @@ static const char *const sleep_names[SLEEP_SOURCES] = {
     [SLEEP_LEGACY] = "legacy",
     [SLEEP_TICK] = "tick",
     [SLEEP_MARK] = "mark",
+    [SLEEP_QEMU] = "qemu",
 };
 static const struct sleep_subject *const sleep_subjects[SLEEP_SOURCES] = {
     [SLEEP_FIXED] = &sleep_fixed,
     [SLEEP_LEGACY] = &sleep_legacy,
     [SLEEP_TICK] = &sleep_tick,
     [SLEEP_MARK] = &sleep_mark,
+    [SLEEP_QEMU] = &sleep_qemu,
 };
 static const char *const graph_names[GRAPH_SOURCES] = {
     [GRAPH_FIXED] = "fixed",

@@ -6,7 +6,7 @@
 #include "check/check.h"
 
 /* The columns of `expected`: the sources that a program is run with. */
-enum { SLEEP_FIXED, SLEEP_LEGACY, SLEEP_TICK, SLEEP_MARK, SLEEP_SOURCES };
+enum { SLEEP_FIXED, SLEEP_LEGACY, SLEEP_TICK, SLEEP_MARK, SLEEP_QEMU, SLEEP_SOURCES };
 enum { GRAPH_FIXED, GRAPH_LEGACY, GRAPH_SOURCES };
 
 struct sleep_program {

@@ -63,6 +63,7 @@ extern const struct sleep_subject sleep_fixed;
 extern const struct sleep_subject sleep_legacy;
 extern const struct sleep_subject sleep_tick;
 extern const struct sleep_subject sleep_mark;
+extern const struct sleep_subject sleep_qemu;
 extern const struct graph_subject graph_fixed;
 extern const struct graph_subject graph_legacy;
 

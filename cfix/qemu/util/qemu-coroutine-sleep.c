@@ -7,25 +7,21 @@
  * callers rely on; no line of the file that it replaces is in it.
  *
  * One word, QemuCoSleep.to_wake, says everything, and every change of it is
- * one atomic step:
+ * one compare-and-swap or exchange:
  *
- *   NULL        nobody sleeps and no wake is outstanding
- *   SLEEP_WOKEN a wake came and found nobody; the next sleep takes it
- *   otherwise   the coroutine that is parked, or about to be parked, here
+ *                 wake                          sleep
+ *   NULL          -> SLEEP_PENDING              -> self, and yields
+ *   SLEEP_PENDING stays                         -> NULL, and goes on
+ *   a coroutine   -> NULL, and schedules it     (a caller's mistake)
  *
- *               wake                          sleep
- *   NULL        -> SLEEP_WOKEN                -> self, and yields
- *   SLEEP_WOKEN stays                         -> NULL, and goes on
- *   coroutine   -> NULL, and schedules it     (a caller's mistake)
+ * So a wake that finds nobody ends the next sleep, and wakes that no sleep has
+ * taken yet count as one.  A parked sleeper is handed over with NULL in the
+ * word.  Older code asserts just that after its yield, so a sleeper parked by
+ * it can be woken by this wake.
  *
- * A parked sleeper is always handed over with NULL in the word.  Older code
- * asserts just that after its yield, so a sleeper parked by it can be woken
- * by this wake.
- *
- * Every compare-and-swap here is a full barrier.  That is what carries the
- * caller's own protocol, "set a condition, then wake" against "wake up or
- * refuse to sleep, then look at the condition": the side that comes second
- * at the word sees what the other side wrote before it.
+ * All of these are full barriers.  That carries the callers' own protocol, "set
+ * a condition, then wake" against "sleep, then look at the condition": whoever
+ * comes second at the word sees what the other did before it.
  */
 
 #include "qemu/osdep.h"
@@ -35,112 +31,99 @@
 #include "block/aio.h"
 
 /* No coroutine lives at this address: they are word aligned. */
-#define SLEEP_WOKEN ((Coroutine *)(uintptr_t)1)
+#define SLEEP_PENDING ((Coroutine *)(uintptr_t)1)
 
 /* While this is in Coroutine.scheduled, nobody else may schedule it. */
-static const char sleep_reservation[] = "qemu_co_sleep_ns";
+static const char *qemu_co_sleep_ns__scheduled = "qemu_co_sleep_ns";
 
-/* Before the word names the coroutine: from then on a waker may take it. */
-static void sleep_reserve(Coroutine *self)
+static bool is_sleeper(Coroutine *seen)
 {
-    const char *owner = qatomic_cmpxchg(&self->scheduled, NULL,
-                                        sleep_reservation);
+    return seen != NULL && seen != SLEEP_PENDING;
+}
 
-    if (owner != NULL) {
-        fprintf(stderr, "coroutine goes to sleep while scheduled by '%s'\n",
-                owner);
+/* For who took `co` out of the word, and so alone may schedule it. */
+static void hand_over(Coroutine *co)
+{
+    const char *scheduled = qatomic_cmpxchg(&co->scheduled,
+                                            qemu_co_sleep_ns__scheduled, NULL);
+
+    if (scheduled != qemu_co_sleep_ns__scheduled) {
+        fprintf(stderr, "%s: the sleeper is scheduled by '%s'\n", __func__,
+                scheduled ? scheduled : "nobody");
         abort();
     }
-}
-
-static void sleep_release(Coroutine *co)
-{
-    const char *owner = qatomic_cmpxchg(&co->scheduled, sleep_reservation,
-                                        NULL);
-
-    assert(owner == sleep_reservation);
-}
-
-/*
- * Publishes the running coroutine as the one to wake.  False when a wake had
- * come already: it is used up, and the coroutine must not yield.
- */
-static bool sleep_arm(QemuCoSleep *w)
-{
-    Coroutine *self = qemu_coroutine_self();
-    Coroutine *found;
-
-    sleep_reserve(self);
-    found = qatomic_cmpxchg(&w->to_wake, NULL, self);
-    if (found == NULL) {
-        return true;
-    }
-
-    /* Two coroutines on one QemuCoSleep would leave one of them behind. */
-    assert(found == SLEEP_WOKEN);
-    sleep_release(self);
-    found = qatomic_xchg(&w->to_wake, NULL);
-    assert(found == SLEEP_WOKEN);
-    return false;
-}
-
-/*
- * Wakes the sleeper if there is one; true when that is done.  False, and
- * nothing is changed, when the word held no coroutine at that moment or held
- * one that another waker was quicker to take.  *seen is what it held.
- */
-static bool sleep_take(QemuCoSleep *w, Coroutine **seen)
-{
-    *seen = qatomic_read(&w->to_wake);
-    if (*seen == NULL || *seen == SLEEP_WOKEN) {
-        return false;
-    }
-    if (qatomic_cmpxchg(&w->to_wake, *seen, NULL) != *seen) {
-        return false;
-    }
-    sleep_release(*seen);
-    aio_co_wake(*seen);
-    return true;
+    aio_co_wake(co);
 }
 
 void qemu_co_sleep_wake(QemuCoSleep *w)
 {
-    Coroutine *seen;
+    Coroutine *seen = qatomic_read(&w->to_wake);
+    Coroutine *found;
 
     /*
-     * Orders the caller's condition before the first look at the word.  It
-     * matters when that look finds SLEEP_WOKEN and nothing is written: pairs
-     * with the exchange in sleep_arm() that uses SLEEP_WOKEN up.
+     * The first look is a guess that the exchange checks.  The exchange is
+     * made also when a wake is pending already: the sleep that takes it must
+     * see what this waker did before.
      */
-    smp_mb();
-
-    while (!sleep_take(w, &seen)) {
-        if (seen == SLEEP_WOKEN) {
-            return;
+    for (;;) {
+        found = qatomic_cmpxchg(&w->to_wake, seen,
+                                is_sleeper(seen) ? NULL : SLEEP_PENDING);
+        if (found == seen) {
+            break;
         }
-        if (seen == NULL &&
-            qatomic_cmpxchg(&w->to_wake, NULL, SLEEP_WOKEN) == NULL) {
-            return;
-        }
+        seen = found;
     }
-}
-
-/*
- * A timer that expires when its sleeper has been woken already, but has not
- * run yet, has nothing to say: it must not spoil the next sleep.  Debuggers
- * know a sleeper's timer by the name of this function.
- */
-static void co_sleep_cb(void *opaque)
-{
-    Coroutine *seen;
-
-    sleep_take(opaque, &seen);
+    if (is_sleeper(seen)) {
+        hand_over(seen);
+    }
 }
 
 void coroutine_fn qemu_co_sleep(QemuCoSleep *w)
 {
-    if (sleep_arm(w)) {
+    Coroutine *self = qemu_coroutine_self();
+    const char *scheduled = qatomic_cmpxchg(&self->scheduled, NULL,
+                                            qemu_co_sleep_ns__scheduled);
+    Coroutine *found;
+
+    if (scheduled != NULL) {
+        fprintf(stderr, "%s: the coroutine is scheduled by '%s'\n", __func__,
+                scheduled);
+        abort();
+    }
+
+    found = qatomic_cmpxchg(&w->to_wake, NULL, self);
+    if (found == NULL) {
         qemu_coroutine_yield();
+        return;
+    }
+    if (found != SLEEP_PENDING) {
+        /* One of the two would be left behind. */
+        fprintf(stderr, "%s: another coroutine sleeps here\n", __func__);
+        abort();
+    }
+
+    /*
+     * A wake came first.  A further one may be merged into it until the
+     * exchange, and what that waker did must be seen too: hence no plain
+     * store.  Nobody was told of the coroutine, so its claim is nobody's
+     * business.
+     */
+    (void)qatomic_xchg(&w->to_wake, NULL);
+    qatomic_set(&self->scheduled, NULL);
+}
+
+/*
+ * Not a wake: a timer that expires when its sleeper has been woken, but has
+ * not run yet, must leave nothing behind for the next sleep.  Debuggers know
+ * a sleeper's timer by the name of this function.
+ */
+static void co_sleep_cb(void *opaque)
+{
+    QemuCoSleep *w = opaque;
+    Coroutine *co = qatomic_read(&w->to_wake);
+
+    if (is_sleeper(co) && qatomic_cmpxchg(&w->to_wake, co, NULL) == co) {
+        hand_over(co);
     }
 }
 
@@ -149,14 +132,10 @@ void coroutine_fn qemu_co_sleep_ns_wakeable(QemuCoSleep *w,
 {
     QEMUTimer ts;
 
-    /* Armed first, so that the timer can't expire before its sleeper is. */
-    if (!sleep_arm(w)) {
-        return;
-    }
-
+    /* It fires in this thread, so not before the coroutine has yielded. */
     aio_timer_init(qemu_get_current_aio_context(), &ts, type, SCALE_NS,
                    co_sleep_cb, w);
     timer_mod_ns(&ts, qemu_clock_get_ns(type) + ns);
-    qemu_coroutine_yield();
+    qemu_co_sleep(w);
     timer_del(&ts);
 }
