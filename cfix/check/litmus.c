@@ -221,6 +221,31 @@ static void end_lb(const void *subject)
     check_claim(!seen[0] || !seen[1], "both loads read later stores");
 }
 
+/* --- 2+2W: two stores each, in opposite orders; not reached either --- */
+
+static void ww_x(void *arg)
+{
+    cfix_store_relaxed(&x, 1);
+    cfix_store_relaxed(&y, 2);
+}
+
+static void ww_y(void *arg)
+{
+    cfix_store_relaxed(&y, 1);
+    cfix_store_relaxed(&x, 2);
+}
+
+static void setup_ww(const void *subject)
+{
+    check_thread("x, then y", ww_x, NULL);
+    check_thread("y, then x", ww_y, NULL);
+}
+
+static void end_ww(const void *subject)
+{
+    check_claim(x != 1 || y != 1, "both first stores are the last ones");
+}
+
 /* --- a lost update, in any model; and an atomic one, in none --- */
 
 static void adds_in_two(void *arg)
@@ -297,6 +322,9 @@ const struct litmus_program litmus_programs[] = {
       IN_NONE },
     { { "load-buffering", "C11 allows it, no model here reaches it", setup_lb,
         end_lb, false },
+      IN_NONE },
+    { { "2+2w", "C11 allows it, no model here reaches it", setup_ww, end_ww,
+        false },
       IN_NONE },
     { { "lost-update", "load and store are two steps", setup_lost_update,
         end_two, false },
