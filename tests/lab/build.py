@@ -360,6 +360,14 @@ def disk_bytes(folder: Path) -> int:
     return total
 
 
+def revision() -> str:
+    """The commit that is measured, with a mark when files differ."""
+    done = subprocess.run(["git", "describe", "--always", "--dirty"],
+                          cwd=CHECKOUT, check=False, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    return done.stdout.strip() or "unknown"
+
+
 def ensure(names: Sequence[str], lab: Optional[Path] = None) -> Path:
     """Makes sure that the builds `names` stand; returns the lab's folder.
 

@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -264,21 +263,13 @@ def run_row(row: Row) -> Tally:
     return tally
 
 
-def revision() -> str:
-    """The commit that was measured, with a mark when files differ."""
-    done = subprocess.run(["git", "describe", "--always", "--dirty"],
-                          cwd=lab_build.CHECKOUT, check=False, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    return done.stdout.strip() or "unknown"
-
-
 def keep(section: str, tallies: list[Tally]) -> None:
     """Writes one section's figures; other sections stay as they are."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / "lab.json"
     told = json.loads(path.read_text()) if path.is_file() else {}
     told[section] = {
-        "revision": revision(), "cpus": os.cpu_count(),
+        "revision": lab_build.revision(), "cpus": os.cpu_count(),
         "kernel": platform.release(), "qemu": lab_build.WANTED,
         "date": time.strftime("%Y-%m-%d"),
         "rows": [{"name": t.name, "passed": t.passed, "wanted": t.wanted,

@@ -31,6 +31,7 @@ STRESS_SLICE_S = 900
 
 CACHE_CLEANER = "cache-cleaner"
 GRAPH = "graph"
+UNKNOWN = "unknown"
 FRAMES = {
     CACHE_CLEANER: "cache_clean_timer_del_and_wait",
     GRAPH: "bdrv_graph_wrlock",
@@ -45,12 +46,18 @@ class NoHang(Exception):
     """It did not hang within the rounds that were allowed."""
 
 
+class LateAnswer(Exception):
+    """The missing answer came when the stressors had gone: it was slow."""
+
+
 @dataclass
 class Hang:
     """A stuck QEMU; valid inside the with statement that gave it."""
 
     qemu: Qemu
     kind: str
+    # The main thread's functions, innermost first.
+    stack: list[str]
     command: str
     stuck_since: float
     pairs: int
@@ -82,13 +89,12 @@ def main_thread_functions(pid: int,
     return names
 
 
-def kind_of(pid: int, debuginfo: Optional[Path] = None) -> Optional[str]:
-    """Which of the known waits the main thread stands in."""
-    names = main_thread_functions(pid, debuginfo)
+def kind_of(stack: Sequence[str]) -> str:
+    """Which of the known waits is on a main thread's stack, or "unknown"."""
     for kind, frame in FRAMES.items():
-        if frame in names:
+        if frame in stack:
             return kind
-    return None
+    return UNKNOWN
 
 
 def _add_and_delete(qemu: Qemu) -> Optional[str]:
@@ -104,14 +110,15 @@ def _add_and_delete(qemu: Qemu) -> Optional[str]:
     return None
 
 
-def _hunt(qemu: Qemu, stress: Optional[Stress], keep_stress: bool,
-          debuginfo: Optional[Path]) -> Optional[Hang]:
-    """Opens and closes in one process until it hangs, or it has done its
-    share.
+def hunt(qemu: Qemu, stress: Optional[Stress], pairs: int,
+         keep_stress: bool = False,
+         debuginfo: Optional[Path] = None) -> Optional[Hang]:
+    """Opens and closes in one process until it hangs; None after `pairs`.
 
-    A late answer is no hang: with the stressors gone it gets its time.
+    No answer in time is not yet a hang: with the stressors gone it gets some
+    more, and raises LateAnswer when it comes then.
     """
-    for done in range(1, PAIRS_PER_PROCESS + 1):
+    for done in range(1, pairs + 1):
         command = _add_and_delete(qemu)
         if command is None:
             continue
@@ -119,9 +126,9 @@ def _hunt(qemu: Qemu, stress: Optional[Stress], keep_stress: bool,
         if stress and not keep_stress:
             stress.stop()
         if qemu.qmp.answered(CONFIRM_S):
-            return None
-        kind = kind_of(qemu.pid, debuginfo) or "unknown"
-        return Hang(qemu, kind, command, since, done, stress)
+            raise LateAnswer(f"{command} of pair {done} was slow")
+        stack = main_thread_functions(qemu.pid, debuginfo)
+        return Hang(qemu, kind_of(stack), stack, command, since, done, stress)
     return None
 
 
@@ -149,7 +156,12 @@ def hung(build: str, kind: Optional[str] = None, system: bool = False,
                 Stress(STRESS_SLICE_S) as stress:
             qemu.cleaner_interval_s = interval_s
             qemu.to_iothread()
-            hang = _hunt(qemu, stress, keep_stress, debuginfo)
+            try:
+                hang = hunt(qemu, stress, PAIRS_PER_PROCESS, keep_stress,
+                            debuginfo)
+            except LateAnswer as late:
+                seen.append(str(late))
+                continue
             if hang and hang.kind == kind:
                 yield hang
                 return
