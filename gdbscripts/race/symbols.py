@@ -20,11 +20,22 @@ class SymbolError(Exception):
     """The program does not say where a function is."""
 
 
-def _nm(exe: Path, *options: str) -> str:
-    done = subprocess.run(["nm", "-P", "--defined-only", *options, str(exe)],
-                          check=False, text=True, stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL)
+def _nm(program: Path, *options: str) -> str:
+    done = subprocess.run(["nm", "-P", "--defined-only", *options,
+                           str(program)], check=False, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     return done.stdout
+
+
+def functions(program: Path) -> dict[str, int]:
+    """Link-time addresses of a program's or shared object's functions."""
+    found: dict[str, int] = {}
+    # .dynsym is what a stripped program still has.
+    for line in (_nm(program) or _nm(program, "--dynamic")).splitlines():
+        words = line.split()
+        if len(words) >= 3 and words[1] in "tTwWi":
+            found.setdefault(words[0], int(words[2], 16))
+    return found
 
 
 def load_bias(pid: int, exe: Path) -> int:
@@ -49,13 +60,7 @@ class Symbols:
         exe = Path(f"/proc/{pid}/exe")
         self._exe = os.readlink(exe)
         self._bias = load_bias(pid, exe)
-        self._entries: dict[str, int] = {}
-        # .dynsym is what a stripped program still has.
-        for line in (_nm(exe) or _nm(exe, "--dynamic")).splitlines():
-            words = line.split()
-            if len(words) < 3 or words[1] not in "tTwWi":
-                continue
-            self._entries.setdefault(words[0], int(words[2], 16))
+        self._entries = functions(exe)
 
     def entry(self, name: str) -> int:
         """The address of a function's entry in the process."""
@@ -64,3 +69,8 @@ class Symbols:
         except KeyError as missing:
             raise SymbolError(f"{self._exe} has no symbol {name}: not built "
                               "with it, or stripped") from missing
+
+    def room(self, name: str) -> int:
+        """Bytes from a function's entry to the next function's."""
+        entry = self._entries[name]
+        return min(e for e in self._entries.values() if e > entry) - entry

@@ -51,8 +51,8 @@ def test_cancels(twin: str) -> None:
 def test_the_plot_is_sound() -> None:
     """Well-formed, and each curve where its times are."""
     page = survival("a < b", "told", "x & y", "y",
-                    [Series("quick", [1e4] * 10, 0),
-                     Series("stuck", [1e4] * 9, 1)])
+                    [Series("quick", [1e4] * 20, 0),
+                     Series("stuck", [1e4] * 19, 1)])
     root = ElementTree.fromstring(page)
     paths = [e.get("d", "") for e in root.iter()
              if e.tag.endswith("path")][::2]
