@@ -36,6 +36,7 @@ TWINS = {
 MOST = {"bare": 1.20, "timer": 1.05}
 MEANS = ("bare", "timer", "switch", "cmpxchg")
 TICKS = 10
+CANCEL_TURNS = 20
 INTERVAL_S = 3
 # A close that takes longer than this is taken for one that never ends: the
 # interval has passed, and a timer would have ended it.
@@ -121,11 +122,18 @@ def cancel_until_stuck(twin: str, most: int, seed: int, into: Cancels) -> None:
         raise subprocess.CalledProcessError(child.returncode, argv)
 
 
-def cancels(twin: str, count: int) -> Cancels:
-    """So many closes, in as many processes as it takes."""
-    found = Cancels()
-    while found.count < count:
-        cancel_until_stuck(twin, count - found.count, found.count + 1, found)
+def cancels(count: int) -> dict[str, Cancels]:
+    """So many closes of each, the twins in turns, in as many processes as it
+    takes: how the threads of one are placed on the CPUs is luck."""
+    found = {twin: Cancels() for twin in TWINS}
+    for turn in range(1, CANCEL_TURNS + 1):
+        for twin, so_far in found.items():
+            # A third of the tick's take a second each.
+            most = count // (20 if twin == "tick" else 1)
+            while so_far.count < most * turn // CANCEL_TURNS:
+                cancel_until_stuck(
+                    twin, most * turn // CANCEL_TURNS - so_far.count,
+                    so_far.count + 1, so_far)
     return found
 
 
@@ -187,10 +195,7 @@ def main() -> int:
     parser.add_argument("--cancels", type=int, default=5000)
     args = parser.parse_args()
     found = costs(args.turns, args.rounds)
-    # A third of the tick's take a second each.
-    stopped = {twin: cancels(twin, args.cancels // (20 if twin == "tick"
-                                                    else 1))
-               for twin in TWINS}
+    stopped = cancels(args.cancels)
     kept = all(found[twin][f"{name}_ratio"] <= most
                for twin in ("fixed", "qemu") for name, most in MOST.items())
     floor = found[FAULTY]

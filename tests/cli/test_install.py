@@ -42,6 +42,16 @@ def test_program_runs(installed: dict[str, Path]) -> None:
     assert project["version"] in told
 
 
+def test_repair_runs(installed: dict[str, Path]) -> None:
+    """The installed repair finds its own files, and no tree here."""
+    assert {"share/qhang/repair/parts.py", "share/qhang/repair/journal.py",
+            "share/qhang/repair/util/qemu-coroutine-sleep.c"} <= set(installed)
+    done = subprocess.run(
+        [installed["share/qhang/repair/repair.py"], "check", "."],
+        check=False, text=True, capture_output=True)
+    assert done.returncode == 2 and "QEMU source tree" in done.stderr
+
+
 def test_manual_pages(installed: dict[str, Path]) -> None:
     """Each man page of docs/man is there, as it stands in the checkout."""
     pages = sorted(path.name for path in (CHECKOUT / "docs/man").glob("*.1"))

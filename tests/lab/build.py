@@ -253,7 +253,7 @@ class Source:
         elif part == "faulty-sleep":
             shutil.copyfile(FAULTY / Path(sleep).name, copy / sleep)
         else:
-            run(self.lab, [sys.executable, str(CFIX / "apply.py"), "apply",
+            run(self.lab, [sys.executable, str(CFIX / "repair.py"), "apply",
                            str(copy), "--part", part], copy)
 
 

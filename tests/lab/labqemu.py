@@ -240,16 +240,44 @@ class Qemu:
         self.end()
 
 
+def _has_run(pid: int) -> bool:
+    """Whether a process has used CPU time of its own (utime, proc(5))."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return int(stat.rsplit(")", 1)[1].split()[11]) > 0
+
+
+class StressError(Exception):
+    """stress-ng does not do what it is there for."""
+
+
 class Stress:
     """stress-ng on every CPU, in the caller's session, for a bounded time."""
 
     def __init__(self, seconds: int, cpus: Optional[int] = None) -> None:
+        """Starts it, and returns when every worker is at it."""
         self._process = subprocess.Popen(
             ["stress-ng", "--quiet", "--cpu", str(cpus or os.cpu_count()),
              "--timeout", f"{seconds}s"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             preexec_fn=lambda: die_with_parent(signal.SIGTERM))
+        self._wait_busy(cpus or os.cpu_count() or 1)
+
+    def _wait_busy(self, workers: int) -> None:
+        """Until so many of its children have used some CPU time."""
+        pid = self._process.pid
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline and self.running():
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+            if sum(_has_run(int(child)) for child in children.split()
+                   ) >= workers:
+                return
+            time.sleep(0.01)
+        self.stop()
+        raise StressError(f"stress-ng does not keep {workers} CPUs busy")
 
     def running(self) -> bool:
         """Whether it still runs (it ends by itself after its time)."""

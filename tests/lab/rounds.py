@@ -17,7 +17,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Optional, Sequence, Union
 
@@ -228,7 +228,7 @@ def main() -> int:
         kept = {
             "revision": lab_build.revision(),
             "qemu": lab_build.WANTED,
-            "rows": [{**asdict(one), "at_most": one.at_most}
+            "rows": [{**vars(one), "at_most": one.at_most}
                      for one in results]}
         keep("rounds", "Rounds of opening and closing a node, real QEMU",
              kept, text(results))
