@@ -104,12 +104,14 @@ run_lab() {
     say "the lab's QEMUs"
     record --kind step --live --name "the lab's QEMUs" \
         --limit "$(lab_time)" -- "$python" tests/lab/build.py || return
+    suite lab
     say "lab: natural and forced hangs"
     record --live --name lab --limit "$(lab_time)" -- \
         "$python" -m pytest -v tests/lab
     [ $lab = once ] && return
     say "lab: the counts"
     record --live --name "lab, full" -- "$python" tests/lab/full.py
+    record --live --name "trees" -- "$python" tests/lab/trees.py
 }
 
 # What qhang does under a checker: each scenario, live and from a core.  What

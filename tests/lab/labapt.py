@@ -185,6 +185,27 @@ class PrivateApt:
         found = set(re.findall(r"^Version: (\S+)$", text, re.MULTILINE))
         return sorted(found, key=_version_key, reverse=True)
 
+    def original(self, package: str, version: str, into: Path) -> Path:
+        """Downloads and unpacks a source package's .orig tarball alone.
+
+        The archive keeps it longer than the .dsc that names it.  No patches
+        of Debian's are in it.  Returns the one folder that appeared.
+        """
+        into.mkdir(parents=True, exist_ok=True)
+        uris = self.run("apt-get", "source", "--print-uris",
+                        "--download-only", f"{package}={version}")
+        wanted = re.search(
+            r"^'(\S+)' (\S+\.orig\.tar\.\w+) \d+ (\S+)$", uris, re.MULTILINE)
+        if not wanted:
+            raise LabError(f"{package} {version} has no .orig tarball")
+        uri, name, digest = wanted.groups()
+        helper = "/usr/lib/apt/apt-helper"
+        self.run(helper, "download-file", uri, str(into / name), digest)
+        before = {p for p in into.iterdir() if p.is_dir()}
+        subprocess.run(["tar", "-xf", name], cwd=into, check=True)
+        (into / name).unlink()
+        return _only_new_folder(into, before, name)
+
     def source(self, package: str, version: str, into: Path) -> Path:
         """Downloads and unpacks a source package, its patches applied.
 
@@ -193,11 +214,7 @@ class PrivateApt:
         into.mkdir(parents=True, exist_ok=True)
         before = {p for p in into.iterdir() if p.is_dir()}
         self.run("apt-get", "source", f"{package}={version}", cwd=into)
-        new = [p for p in into.iterdir() if p.is_dir() and p not in before]
-        if len(new) != 1:
-            raise LabError(f"apt-get source {package} left {len(new)} new "
-                           f"folders in {into}, expected one")
-        return new[0]
+        return _only_new_folder(into, before, f"apt-get source {package}")
 
     def unpack(self, package: str, into: Path) -> None:
         """Downloads a binary package and unpacks it, without installing."""
@@ -212,6 +229,14 @@ class PrivateApt:
                            f"packages in {debs}")
         into.mkdir(parents=True, exist_ok=True)
         subprocess.run(["dpkg", "-x", str(found[0]), str(into)], check=True)
+
+
+def _only_new_folder(into: Path, before: set[Path], what: str) -> Path:
+    new = [p for p in into.iterdir() if p.is_dir() and p not in before]
+    if len(new) != 1:
+        raise LabError(f"{what} left {len(new)} new folders in {into}, "
+                       "expected one")
+    return new[0]
 
 
 def _c_locale() -> dict[str, str]:
