@@ -33,7 +33,8 @@ FAULTY = HERE / "faulty"
 
 WANTED = "1:10.2.2+ds-1"
 SUITE = "sid"
-MESON_SUITE = "bookworm-backports"
+TOOLS_SUITE = "bookworm-backports"
+TOOLS_FOLDER = "meson"
 
 EXIT_FAILED = 1
 EXIT_MISSING = 77
@@ -136,7 +137,7 @@ def locked(lab: Path) -> Iterator[None]:
 def run(lab: Path, argv: Sequence[str], cwd: Path) -> None:
     """Runs one build step; its output goes to lab/build.log."""
     env = dict(os.environ)
-    meson = lab / "meson/usr/lib/python3/dist-packages"
+    meson = lab / TOOLS_FOLDER / "usr/lib/python3/dist-packages"
     env["PYTHONPATH"] = str(meson)
     env["LC_ALL"] = "C.UTF-8"
     log = lab / "build.log"
@@ -269,16 +270,16 @@ def scratch(lab: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def fetch_meson(lab: Path) -> None:
-    """QEMU wants a newer meson than the machine has: unpacked, not set up."""
-    stamp = lab / "meson/.stamp"
+def fetch_tool(lab: Path, package: str = "meson") -> None:
+    """A Python package that QEMU's build wants newer than the machine has it,
+    or at all: unpacked where run() finds it, not set up."""
+    stamp = lab / TOOLS_FOLDER / f".stamp-{package}"
     if stamp.is_file():
         return
-    say(f"fetching meson from {MESON_SUITE}")
-    shutil.rmtree(lab / "meson", ignore_errors=True)
-    apt = PrivateApt(lab / "apt" / MESON_SUITE, "deb", MESON_SUITE)
+    say(f"fetching {package} from {TOOLS_SUITE}")
+    apt = PrivateApt(lab / "apt" / TOOLS_SUITE, "deb", TOOLS_SUITE)
     apt.update()
-    apt.unpack("meson", lab / "meson")
+    apt.unpack(package, lab / TOOLS_FOLDER)
     stamp.touch()
 
 
@@ -381,7 +382,7 @@ def ensure(names: Sequence[str], lab: Optional[Path] = None) -> Path:
     with locked(lab):
         source = Source(lab)
         source.fetch()
-        fetch_meson(lab)
+        fetch_tool(lab)
         made = [name for name in names if make(source, BUILDS[name])]
     if made:
         size = disk_bytes(lab) / 2**30

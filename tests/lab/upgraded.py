@@ -9,9 +9,13 @@ says what went wrong.
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "gdbscripts"))
+
+# pylint: disable=wrong-import-position
 from hang import hunt
 from labqemu import FILE_NODE, IOTHREAD, QCOW2_NODE, Qemu
 from labqhang import check_clean, diagnose_pid
