@@ -15,63 +15,32 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "../victims/qcow2.h"
+#include "dice.h"
 #include "runtime/iothread.h"
 #include "runtime/main_loop.h"
 #include "runtime/window.h"
 
-static uint64_t seed;
-static __thread uint64_t random_state;
-
-static uint64_t next_random(void)
-{
-    if (!random_state) {
-        random_state = seed * UINT64_C(0x9e3779b97f4a7c15) +
-                       (uint64_t)qemu_get_thread_id();
-    }
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return random_state;
-}
-
-static int64_t now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec;
-}
-
-static void spin_ns(uint64_t ns)
-{
-    int64_t until = now_ns() + (int64_t)ns;
-
-    while (now_ns() < until) {
-    }
-}
-
 static void dawdle(enum cfix_point point)
 {
-    uint64_t dice = next_random();
+    uint64_t dice = dice_roll();
 
     if (dice % 64 == 0) {
         sched_yield();
     } else if (dice % 4 == 0) {
-        spin_ns((dice >> 32) % 2000);
+        spin_ns((int64_t)((dice >> 32) % 2000));
     }
 }
 
-/* The iothread's first round has begun and nothing is left to do. */
+/* Opens a node, closes it some time later; how long the close took. */
 static int64_t open_and_close_ns(struct IOThread *home, uint64_t interval)
 {
     struct BlockDriverState bs = { .aio_context = home->ctx };
     int64_t begin;
 
     qcow2_open(&bs, interval);
-    spin_ns(next_random() % 200000);
+    spin_ns((int64_t)(dice_roll() % 200000));
     begin = now_ns();
     qcow2_close(&bs);
     return now_ns() - begin;
@@ -86,7 +55,7 @@ int main(int argc, char **argv)
         return 64;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
-    seed = strtoull(argv[3], NULL, 10);
+    dice_seed = strtoull(argv[3], NULL, 10);
     cfix_window = dawdle;
     qemu_init_main_loop();
     home = iothread_create("cleaner");

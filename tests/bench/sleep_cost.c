@@ -21,10 +21,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "atomics.h"
 #include "co_sleep.h"
+#include "dice.h"
 #include "runtime/iothread.h"
 #include "runtime/main_loop.h"
 
@@ -38,14 +38,6 @@ static bool stop;
 /* When the sleeper ran last; 0: not since the last wake. */
 static int64_t ran_ns;
 static bool ended;
-
-static int64_t now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec;
-}
 
 static void sleep_once(void)
 {
@@ -174,7 +166,8 @@ static int64_t wake_to_run_ns(struct Coroutine *co, struct AioContext *ctx)
     int64_t ran;
 
     await_asleep(co, ctx);
-    for (begin = now_ns(); ctx && now_ns() - begin < SETTLE_NS;) {
+    if (ctx) {
+        spin_ns(SETTLE_NS);
     }
     cfix_store(&ran_ns, 0);
     begin = now_ns();

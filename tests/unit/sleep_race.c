@@ -38,6 +38,7 @@
 #include <unistd.h>
 
 #include "atomics.h"
+#include "../bench/dice.h"
 #include "co_sleep.h"
 #include "runtime/iothread.h"
 #include "runtime/main_loop.h"
@@ -75,8 +76,7 @@ static struct {
     uint64_t races;
     unsigned wakers;
     int64_t timer_ns;
-    uint64_t seed;
-} options = { 200000, 1, HOUR_NS, 1 };
+} options = { 200000, 1, HOUR_NS };
 
 static struct slot slots[MAX_THREADS][SLOTS];
 static struct IOThread *iothreads[MAX_THREADS];
@@ -85,25 +85,11 @@ static struct counts total;
 
 /* --- delays --- */
 
-static __thread uint64_t random_state;
-
-static uint64_t next_random(void)
-{
-    if (!random_state) {
-        random_state = options.seed * UINT64_C(0x9e3779b97f4a7c15) +
-                       (uint64_t)qemu_get_thread_id();
-    }
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return random_state;
-}
-
 /* Mostly nothing, at times up to a microsecond or so, seldom a whole turn of
  * another thread. */
 static void dawdle(enum cfix_point point)
 {
-    uint64_t dice = next_random();
+    uint64_t dice = dice_roll();
 
     (void)point;
     if (dice % 512 == 0) {
@@ -206,7 +192,7 @@ static bool wake_once(struct slot *slot, unsigned which)
     if (cfix_load(&slot->told[which]) == round) {
         return false;
     }
-    if (next_random() % 4) {
+    if (dice_roll() % 4) {
         return true;
     }
     cfix_store_relaxed(&slot->told[which], round);
@@ -337,7 +323,7 @@ static bool read_options(int argc, char **argv)
             options.races = number;
             break;
         case 's':
-            options.seed = number;
+            dice_seed = number;
             break;
         case 'w':
             options.wakers = (unsigned)number;
@@ -355,6 +341,7 @@ int main(int argc, char **argv)
     int64_t begin;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
+    dice_seed = 1;
     if (!read_options(argc, argv)) {
         fprintf(stderr,
                 "usage: %s [--races N] [--seed N] [--wakers 1|2] "
@@ -369,7 +356,7 @@ int main(int argc, char **argv)
                                       : (unsigned)cores;
     cfix_window = dawdle;
     qemu_init_main_loop();
-    begin = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+    begin = now_ns();
     start();
     race();
     finish();
@@ -380,8 +367,7 @@ int main(int argc, char **argv)
            (unsigned long long)total.never_kicked,
            (unsigned long long)total.erased, options.wakers,
            (long long)(options.timer_ns / 1000), 2 * n_threads,
-           (unsigned long long)options.seed,
-           (double)(qemu_clock_get_ns(QEMU_CLOCK_REALTIME) - begin) / 1e9);
+           (unsigned long long)dice_seed, (double)(now_ns() - begin) / 1e9);
     qemu_cleanup_main_loop();
     qemu_coroutine_pool_drain();
     return 0;
