@@ -70,6 +70,9 @@ class Symbols:
             raise SymbolError(f"{self._exe} has no symbol {name}: not built "
                               "with it, or stripped") from missing
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries
+
     def room(self, name: str) -> int:
         """Bytes from a function's entry to the next function's."""
         entry = self._entries[name]

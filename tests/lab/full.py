@@ -25,6 +25,7 @@ from typing import Any, Callable, Optional
 
 import build as lab_build
 import hang as lab_hang
+import upgraded
 from forced import forced
 from healthy import Worker, busy_io, churn
 from labapt import LabError, SourceMissing
@@ -225,6 +226,27 @@ def _healthy_rows() -> list[Row]:
     ]
 
 
+def _upgrade_rows() -> list[Row]:
+    """Another sleep, put into a running graphfix daemon."""
+    def row(name: str, case: Callable[..., None], *told: Any) -> Row:
+        return Row("upgrade", name, 10,
+                   lambda _: case(lab_build.lab_folder(), *told))
+
+    return [
+        row("to fixed: sleeper of the main thread, woken", upgraded.woken,
+            False),
+        row("to fixed: sleeper of the iothread, woken", upgraded.woken, True),
+        row("to fixed: sleeper's timer fires", upgraded.fired),
+        row(f"to fixed: {WAKE_BEFORE_ARM} survives", upgraded.raced,
+            WAKE_BEFORE_ARM),
+        row(f"to fixed: {ERASED} survives", upgraded.raced, ERASED),
+        row("to QEMU's own repair: sleeper's assertion aborts",
+            upgraded.mark_aborts),
+        row("to QEMU's own repair: nobody asleep, goes on",
+            upgraded.mark_alone),
+    ]
+
+
 def rows() -> list[Row]:
     """Everything that "What it must show" asks of the lab."""
     return [
@@ -232,13 +254,13 @@ def rows() -> list[Row]:
             natural("graphfix", False, cores=True)),
         Row("natural", "stock daemon, natural", 10,
             natural("stock", False, cores=True)),
-        *_forced_rows(), *_other_rows(), *_healthy_rows(),
+        *_forced_rows(), *_other_rows(), *_healthy_rows(), *_upgrade_rows(),
     ]
 
 
-SECTIONS = ("natural", "forced", "others", "healthy")
+SECTIONS = ("natural", "forced", "others", "healthy", "upgrade")
 BUILDS = {"natural": lab_build.FIRST, "forced": lab_build.FIRST,
-          "healthy": lab_build.FIRST,
+          "healthy": lab_build.FIRST, "upgrade": ("stock", "graphfix"),
           "others": (*lab_build.FIRST, "system", "system-stock", "clang",
                      "clang-system", "clang-stock", "O0", "O0-stock",
                      "stock-again", "graphfix-again")}

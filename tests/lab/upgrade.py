@@ -134,10 +134,9 @@ def link_for(pid: int, compiled: Path) -> Path:
     What the program does not have is the C library's.
     """
     symbols = Symbols(pid)
-    has = functions(Path(f"/proc/{pid}/exe"))
-    addresses = {name: symbols.entry(name) for name in
-                 _run(["nm", "-u", "-j", compiled.name],
-                      compiled.parent).split() if name in has}
+    needed = _run(["nm", "-u", "-j", compiled.name], compiled.parent).split()
+    addresses = {name: symbols.entry(name)
+                 for name in needed if name in symbols}
     addresses["program_claim"] = claim_address(pid)
     linked = compiled.with_suffix(".so")
     _run(["cc", "-shared", "-o", linked.name, compiled.name, "-Wl,-z,now",

@@ -23,8 +23,8 @@ void qemu_co_sleep_wake(QemuCoSleep *w)
     Coroutine *co = qatomic_xchg(&w->to_wake, SLEEP_MARK);
 
     if (co != NULL && co != SLEEP_MARK) {
-        const char *claim = qatomic_cmpxchg(
-            &co->scheduled, qemu_co_sleep_ns__scheduled, NULL);
+        const char *claim =
+            qatomic_cmpxchg(&co->scheduled, qemu_co_sleep_ns__scheduled, NULL);
 
         assert(claim == qemu_co_sleep_ns__scheduled);
         aio_co_wake(co);
@@ -39,8 +39,8 @@ static void co_sleep_cb(void *opaque)
 void coroutine_fn qemu_co_sleep(QemuCoSleep *w)
 {
     Coroutine *self = qemu_coroutine_self();
-    const char *claim = qatomic_cmpxchg(&self->scheduled, NULL,
-                                        qemu_co_sleep_ns__scheduled);
+    const char *claim =
+        qatomic_cmpxchg(&self->scheduled, NULL, qemu_co_sleep_ns__scheduled);
 
     assert(claim == NULL);
     if (qatomic_cmpxchg(&w->to_wake, NULL, self) == NULL) {
@@ -48,11 +48,11 @@ void coroutine_fn qemu_co_sleep(QemuCoSleep *w)
     } else {
         qatomic_set(&self->scheduled, NULL);
     }
-    qatomic_set(&w->to_wake, NULL);
+    (void)qatomic_xchg(&w->to_wake, NULL);
 }
 
-void coroutine_fn qemu_co_sleep_ns_wakeable(QemuCoSleep *w,
-                                            QEMUClockType type, int64_t ns)
+void coroutine_fn qemu_co_sleep_ns_wakeable(QemuCoSleep *w, QEMUClockType type,
+                                            int64_t ns)
 {
     QEMUTimer ts;
 

@@ -42,6 +42,7 @@ void coroutine_fn qemu_co_sleep(QemuCoSleep *w)
     assert(mark == NULL);
     w->to_wake = self;
     qemu_coroutine_yield();
+    assert(w->to_wake == NULL);
 }
 
 void coroutine_fn qemu_co_sleep_ns_wakeable(QemuCoSleep *w,
