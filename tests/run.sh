@@ -111,6 +111,7 @@ run_lab() {
     [ $lab = once ] && return
     say "lab: the counts"
     record --live --name "lab, full" -- "$python" tests/lab/full.py
+    record --live --name "lab, rounds" -- "$python" tests/lab/rounds.py
     record --live --name "trees" -- "$python" tests/lab/trees.py
 }
 

@@ -15,6 +15,7 @@ import argparse
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -350,6 +351,24 @@ def make(source: Source, build: Build) -> bool:
     stamp.write_text(told)
     say(f"built {build.name} in {time.monotonic() - started:.0f} s")
     return True
+
+
+def compiling(lab: Path, name: str, source: Path,
+              output: Path) -> tuple[list[str], Path]:
+    """How the gcc build compiles the tree's file `name`, and in which folder.
+
+    The command has `source` and `output` in place of its own.
+    """
+    database = lab / "obj" / Flavour("gcc").name / "compile_commands.json"
+    told = [one for one in json.loads(database.read_text())
+            if one["file"].endswith(f"/{name}")]
+    if len(told) != 1:
+        raise LabError(f"{database} has {name} {len(told)} times")
+    argv = shlex.split(told[0]["command"])
+    for option, value in (("-o", output), ("-MF", "/dev/null"),
+                          ("-c", source)):
+        argv[argv.index(option) + 1] = str(value)
+    return argv, Path(told[0]["directory"])
 
 
 def disk_bytes(folder: Path) -> int:

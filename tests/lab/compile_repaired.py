@@ -9,8 +9,6 @@ Needs a lab that stands (tests/lab/build.py) and changes nothing of it: status
 
 from __future__ import annotations
 
-import json
-import shlex
 import shutil
 import subprocess
 import sys
@@ -20,22 +18,17 @@ from pathlib import Path
 import build as lab_build
 
 
-def compile_one(command: dict[str, str], source: Path) -> int:
-    """Compiles `source` with another file's command; its warnings count."""
-    argv = shlex.split(command["command"])
-    at = argv.index("-o")
-    argv[at + 1] = "/dev/null"
-    argv[argv.index("-MF") + 1] = "/dev/null"
-    argv[argv.index("-c") + 1] = str(source)
+def compile_one(lab: Path, name: str, source: Path) -> int:
+    """Compiles `source` as the tree's file `name`; its warnings count."""
+    argv, folder = lab_build.compiling(lab, name, source, Path("/dev/null"))
     return subprocess.run([*argv, "-Werror"], check=False,
-                          cwd=command["directory"]).returncode
+                          cwd=folder).returncode
 
 
 def main() -> int:
     """Command line; see above."""
     lab = lab_build.lab_folder()
-    commands = lab / "obj/gcc/compile_commands.json"
-    if not commands.is_file():
+    if not (lab / "obj/gcc/compile_commands.json").is_file():
         print(f"no lab in {lab}: tests/lab/build.py makes one")
         return lab_build.EXIT_MISSING
     source = lab_build.Source(lab)
@@ -49,10 +42,7 @@ def main() -> int:
                         folder / path)
         subprocess.run([sys.executable, lab_build.CFIX / "repair.py", "apply",
                         folder], check=True)
-        wanted = {command["file"].split("/src/")[-1].split("/", 1)[1]: command
-                  for command in json.loads(commands.read_text())
-                  if "/src/" in command["file"]}
-        return max(compile_one(wanted[path], folder / path)
+        return max(compile_one(lab, path, folder / path)
                    for path in lab_build.SOURCES)
 
 

@@ -10,7 +10,6 @@ one.  x86-64 only.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -110,21 +109,9 @@ def compile_sleep(lab: Path, source: Path, into: Path) -> Path:
 
     Returns the object; nothing of the lab's tree or build is touched.
     """
-    objects = lab / "obj/gcc"
-    database = json.loads((objects / "compile_commands.json").read_text())
-    told = [one for one in database if one["file"].endswith(SLEEP)]
-    if len(told) != 1:
-        raise UpgradeError(f"{SLEEP} is compiled {len(told)} times")
-    words = iter(shlex.split(told[0]["command"]))
-    argv = []
-    for word in words:
-        if word in ("-o", "-MQ", "-MF", "-c"):
-            next(words)
-        elif word != "-MD":
-            argv.append(word)
     compiled = into / "upgrade.o"
-    _run([*argv, "-fPIC", f'-DSLEEP_SOURCE="{source}"', "-c", str(WRAPPER),
-          "-o", str(compiled)], Path(told[0]["directory"]))
+    argv, folder = lab_build.compiling(lab, SLEEP, WRAPPER, compiled)
+    _run([*argv, "-fPIC", f'-DSLEEP_SOURCE="{source}"'], folder)
     return compiled
 
 
