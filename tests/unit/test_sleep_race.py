@@ -2,7 +2,7 @@
 
 SPDX-License-Identifier: GPL-2.0-or-later
 
-tests/bench/race.py lets them race ten million times.
+tests/bench/sleep_race.py lets them race ten million times.
 """
 
 from __future__ import annotations

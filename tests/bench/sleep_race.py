@@ -4,7 +4,7 @@
 SPDX-License-Identifier: GPL-2.0-or-later
 
 Runs tests/unit/sleep_race.c from $QHANG_BUILD (default: build/); see there how
-a lost wake is told.  Takes some ten minutes; keeps results/race.{json,md}.
+a lost wake is told.  Takes some ten minutes; keeps results/sleep_race.{json,md}.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main() -> int:
         print(json.dumps(rows[-1]), flush=True)
     text = table(rows)
     print(text)
-    keep("race", "Races of sleep and wake", {"rows": rows},
+    keep("sleep_race", "Races of sleep and wake", {"rows": rows},
          f"{rows[0]['threads']} threads, each of them always busy.  `legacy` "
          "is the faulty sleep, `mark` QEMU's own repair, `qemu` what goes "
          f"into a QEMU tree.\n\n{text}")
