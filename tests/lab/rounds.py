@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Optional, Sequence, Union
 
-# Last: a bench's race.py is not the package that forces interleavings.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
 
 # pylint: disable=wrong-import-position
