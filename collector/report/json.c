@@ -3,8 +3,6 @@
 #include "report/json_parts.h"
 #include "report/report.h"
 
-#include <errno.h>
-
 static struct json_object *target_of(struct qh_json *json,
                                      const struct qh_snapshot *snapshot)
 {
@@ -76,26 +74,12 @@ static struct json_object *report_of(struct qh_json *json,
     return root;
 }
 
-static struct qh_error *print_json(struct json_object *root, FILE *out)
-{
-    const char *text = json_object_to_json_string_ext(
-        root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
-
-    if (!text) {
-        return qh_error_no_memory();
-    }
-    if (fputs(text, out) == EOF || fputc('\n', out) == EOF) {
-        return qh_error_errno(QH_ERR_SYSTEM, errno, "cannot write the report");
-    }
-    return NULL;
-}
-
 struct qh_error *qh_report_json(const struct qh_report *report, FILE *out)
 {
     struct qh_json json = { .failed = false };
     struct json_object *root = report_of(&json, report);
     struct qh_error *error =
-        json.failed ? qh_error_no_memory() : print_json(root, out);
+        json.failed ? qh_error_no_memory() : qh_json_print(root, out);
 
     json_object_put(root);
     qh_arena_deinit(&json.arena);

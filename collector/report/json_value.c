@@ -3,6 +3,7 @@
 #include "report/json_value.h"
 #include "report/escape.h"
 
+#include <errno.h>
 #include <inttypes.h>
 
 static struct json_object *checked(struct qh_json *json,
@@ -97,4 +98,18 @@ void qh_json_append(struct qh_json *json, struct json_object *array,
         json_object_put(value);
         json->failed = true;
     }
+}
+
+struct qh_error *qh_json_print(struct json_object *root, FILE *out)
+{
+    const char *text = json_object_to_json_string_ext(
+        root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
+
+    if (!text) {
+        return qh_error_no_memory();
+    }
+    if (fputs(text, out) == EOF || fputc('\n', out) == EOF) {
+        return qh_error_errno(QH_ERR_SYSTEM, errno, "cannot write the report");
+    }
+    return NULL;
 }

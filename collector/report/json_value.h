@@ -11,6 +11,7 @@
 #include "snapshot/snapshot.h"
 
 #include <json-c/json.h>
+#include <stdio.h>
 
 struct qh_json {
     struct qh_arena arena; /* for strings on their way in */
@@ -39,5 +40,9 @@ void qh_json_put(struct qh_json *json, struct json_object *object,
                  const char *key, struct json_object *value);
 void qh_json_append(struct qh_json *json, struct json_object *array,
                     struct json_object *value);
+
+/* Writes the whole report. */
+struct qh_error *qh_json_print(struct json_object *root, FILE *out)
+    QH_MUST_CHECK;
 
 #endif

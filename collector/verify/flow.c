@@ -8,8 +8,8 @@
 
 enum {
     MAX_INSTRUCTIONS = 20000,
-    SMALL_FUNCTION = 300, /* instructions; larger ones are begun half-way */
-    LEAD = 48,            /* ... so many before the one that matters */
+    LEAD = 48,   /* a part begins so many instructions before what matters */
+    REACH = 192, /* and a path through it has so many */
     MAX_VISITS = 2,
     MAX_EVENTS = 256,
     MAX_SLOTS = 96,
@@ -34,6 +34,8 @@ struct state {
     /* The zero flag says whether these two are equal. */
     struct qh_value compared[2];
     bool knows_zero_flag;
+    bool dead; /* no path goes on from here */
+    unsigned length;
 };
 
 struct qh_flow {
@@ -50,6 +52,7 @@ struct qh_flow {
     size_t origin_capacity;
     struct state *states; /* one a level of branching */
     size_t depth;
+    bool part; /* not the whole function */
     size_t paths;
     size_t steps;
     bool cut;
@@ -572,6 +575,24 @@ static void add_call(struct qh_flow *flow, struct state *state,
     }
 }
 
+/* Whether it calls what never comes back. */
+static bool ends_program(const struct qh_flow *flow, const cs_insn *insn)
+{
+    static const char *const names[] = { "abort", "__assert_fail",
+                                         "__stack_chk_fail", "exit", "_exit" };
+    const cs_x86_op *op = &insn->detail->x86.operands[0];
+    const char *name = op->type == X86_OP_IMM
+                           ? qh_image_import(flow->image, (uint64_t)op->imm)
+                           : NULL;
+
+    for (size_t i = 0; name && i < QH_COUNT(names); i++) {
+        if (strcmp(name, names[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void run_call(struct qh_flow *flow, struct state *state,
                      const cs_insn *insn)
 {
@@ -652,7 +673,7 @@ static bool learn(struct state *state, bool equal)
     if (!state->knows_zero_flag) {
         return true;
     }
-    if (!a.origin && !b.origin) {
+    if (qh_value_equal(a, b) || (!a.origin && !b.origin)) {
         return qh_value_equal(a, b) == equal;
     }
     if (equal) {
@@ -661,30 +682,76 @@ static bool learn(struct state *state, bool equal)
     return true;
 }
 
-/* A copy of the state goes the other way. */
-static void branch(struct qh_flow *flow, const struct state *state,
-                   unsigned id, const cs_insn *to)
+/* What a jump or move with this condition says: that it is equal, that it is
+ * not, or nothing of that kind. */
+enum meaning { EQUAL, UNEQUAL, NEITHER };
+
+static enum meaning meaning_of(unsigned id)
+{
+    return id == X86_INS_JE || id == X86_INS_CMOVE    ? EQUAL
+           : id == X86_INS_JNE || id == X86_INS_CMOVNE ? UNEQUAL
+                                                       : NEITHER;
+}
+
+/* A copy of the state, for another way; NULL when there is no room for one.
+ * Given back by depth--. */
+static struct state *fork_state(struct qh_flow *flow,
+                                const struct state *state)
 {
     struct state *other;
     uint8_t *visits;
 
-    if (!to) {
-        return;
-    }
     if (flow->depth == MAX_DEPTH) {
         flow->cut = true;
-        return;
+        return NULL;
     }
     other = &flow->states[++flow->depth];
     visits = other->visits;
     *other = *state;
     other->visits = visits;
     memcpy(visits, state->visits, flow->code_count);
-    if ((id != X86_INS_JE && id != X86_INS_JNE) ||
-        learn(other, id == X86_INS_JE)) {
+    return other;
+}
+
+/* Follows the way on which the condition holds. */
+static void branch(struct qh_flow *flow, const struct state *state,
+                   enum meaning meaning, const cs_insn *to)
+{
+    struct state *other = to ? fork_state(flow, state) : NULL;
+
+    if (!other) {
+        return;
+    }
+    if (meaning == NEITHER || learn(other, meaning == EQUAL)) {
         follow(flow, other, to);
     }
     flow->depth--;
+}
+
+/* A conditional move: both ways, each to its end. */
+static void move_or_not(struct qh_flow *flow, struct state *state,
+                        const cs_insn *insn)
+{
+    const cs_x86_op *ops = insn->detail->x86.operands;
+    enum meaning meaning = meaning_of(insn->id);
+    struct state *other = fork_state(flow, state);
+    struct qh_value value;
+
+    if (!other) {
+        run_other(flow, state, insn);
+        return;
+    }
+    value = read_operand(flow, other, insn, &ops[1]);
+    if (meaning == NEITHER || learn(other, meaning == EQUAL)) {
+        write_operand(flow, other, insn, &ops[0], value);
+        follow(flow, other,
+               insn + 1 < flow->code + flow->code_count ? insn + 1 : NULL);
+    }
+    flow->depth--;
+    if (meaning != NEITHER && !learn(state, meaning != EQUAL)) {
+        /* It is always moved, and that way was followed. */
+        state->dead = true;
+    }
 }
 
 static bool may_go_on(struct qh_flow *flow, struct state *state,
@@ -695,6 +762,9 @@ static bool may_go_on(struct qh_flow *flow, struct state *state,
     if (flow->paths >= MAX_PATHS || ++flow->steps > MAX_STEPS ||
         flow->no_memory) {
         flow->cut = true;
+        return false;
+    }
+    if (flow->part && ++state->length > REACH) {
         return false;
     }
     /* A loop that goes round again does nothing new: not cut off. */
@@ -728,16 +798,24 @@ static void follow(struct qh_flow *flow, struct state *state,
             insn = to;
             continue;
         }
+        if (insn->id == X86_INS_CALL && ends_program(flow, insn)) {
+            break;
+        }
         if (insn->id == X86_INS_CALL) {
             run_call(flow, state, insn);
+        } else if (insn->id >= X86_INS_CMOVA && insn->id <= X86_INS_CMOVS) {
+            move_or_not(flow, state, insn);
         } else if (is_conditional(flow, insn)) {
-            branch(flow, state, insn->id, target_of(flow, insn));
-            if ((insn->id == X86_INS_JE || insn->id == X86_INS_JNE) &&
-                !learn(state, insn->id == X86_INS_JNE)) {
-                return;
-            }
+            enum meaning meaning = meaning_of(insn->id);
+
+            branch(flow, state, meaning, target_of(flow, insn));
+            state->dead =
+                meaning != NEITHER && !learn(state, meaning != EQUAL);
         } else {
             run_one(flow, state, insn);
+        }
+        if (state->dead) {
+            return;
         }
         insn = insn + 1 < flow->code + flow->code_count ? insn + 1 : NULL;
     }
@@ -791,7 +869,7 @@ static const cs_insn *first_instruction(struct qh_flow *flow, uint64_t around)
 {
     size_t at = 0;
 
-    if (flow->code_count <= SMALL_FUNCTION || !around) {
+    if (!flow->part) {
         return flow->code;
     }
     while (at + 1 < flow->code_count && flow->code[at + 1].address <= around) {
@@ -830,6 +908,7 @@ struct qh_error *qh_flow_run(const struct qh_image *image,
         .function = function,
         .fn = fn,
         .opaque = opaque,
+        .part = around != 0,
     };
     struct qh_error *error = disassemble(&flow);
 

@@ -72,9 +72,10 @@ typedef void qh_path_fn(struct qh_flow *flow, const struct qh_event *events,
                         size_t count, bool returned, void *opaque);
 
 /*
- * Follows the paths of `function` and calls `fn` for each. Where the function
- * is large, they begin shortly before `around` (0: at its start), with all
- * registers unknown. `*ret_whole` is false when a bound cut something off.
+ * Follows the paths of `function` and calls `fn` for each. With `around`, only
+ * its part there: paths begin shortly before that address, with all registers
+ * unknown, and end some way behind it. `*ret_whole` is false when a bound cut
+ * something off.
  * Errors: MEMORY, UNREADABLE (it cannot be disassembled).
  */
 struct qh_error *qh_flow_run(const struct qh_image *image,

@@ -21,6 +21,12 @@ struct qh_pointer {
     uint64_t value;
 };
 
+/* The word at `slot` will hold the address of another file's `name`. */
+struct qh_import {
+    uint64_t slot;
+    const char *name;
+};
+
 struct qh_segment {
     uint64_t start;
     uint64_t end; /* of what the file holds */
@@ -39,6 +45,8 @@ struct qh_image {
     size_t function_count;
     struct qh_pointer *pointers; /* in order of slot */
     size_t pointer_count;
+    struct qh_import *imports;
+    size_t import_count;
     char build_id[129];
     const char *unfit; /* why nothing can be said of it, or NULL */
 };
@@ -58,6 +66,9 @@ bool qh_image_pointer(const struct qh_image *image, uint64_t slot,
 
 const struct qh_function *qh_image_function(const struct qh_image *image,
                                             uint64_t address);
+/* The function of another file that a call of `address`, a stub of the
+ * procedure linkage table, ends in; or NULL. */
+const char *qh_image_import(const struct qh_image *image, uint64_t address);
 /* By name, compiler suffixes (.part.0) not counted; the `nth` of them. */
 const struct qh_function *qh_image_named(const struct qh_image *image,
                                          const char *name, size_t nth);

@@ -316,8 +316,14 @@ static struct qh_error *judge_references(struct judge *judge,
     for (size_t i = 0; i < reference_count; i++) {
         bool whole = true;
 
-        QH_TRY(qh_flow_run(judge->image, references[i].function,
-                           references[i].address, judge_path, judge, &whole));
+        QH_TRY(qh_flow_run(judge->image, references[i].function, 0,
+                           judge_path, judge, &whole));
+        if (!whole) {
+            /* A large function: what matters is close to the reference. */
+            QH_TRY(qh_flow_run(judge->image, references[i].function,
+                               references[i].address, judge_path, judge,
+                               &whole));
+        }
         judge->too_much |= !whole;
         if (judge->no_memory) {
             return qh_error_no_memory();

@@ -1,0 +1,148 @@
+/* The text report of verifications.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "report/verify.h"
+#include "report/wrap.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <string.h>
+
+
+static int rank(enum qh_safety verdict)
+{
+    return verdict == QH_VULNERABLE ? 2 : verdict == QH_UNDETERMINED;
+}
+
+const struct qh_verification *
+qh_verify_worst(const struct qh_verify_report *report)
+{
+    const struct qh_verification *worst = report->programs[0];
+
+    for (size_t i = 1; i < report->count; i++) {
+        if (rank(report->programs[i]->verdict) > rank(worst->verdict)) {
+            worst = report->programs[i];
+        }
+    }
+    return worst;
+}
+
+static void print_head(const struct qh_verify_report *report,
+                       const struct qh_verification *program, FILE *out)
+{
+    const char *sgr = program->verdict == QH_SAFE         ? "1;32"
+                      : program->verdict == QH_VULNERABLE ? "1;31"
+                                                          : "1;33";
+    const char *name = qh_safety_name(program->verdict);
+    struct qh_wrap wrap;
+
+    if (report->colour) {
+        fprintf(out, "\033[%sm", sgr);
+    }
+    for (; *name; name++) {
+        fputc(toupper((unsigned char)*name), out);
+    }
+    fputs(report->colour ? "\033[0m  " : "  ", out);
+    qh_wrap_begin_flush(&wrap, out, 2);
+    wrap.column = strlen(qh_safety_name(program->verdict)) + 2;
+    qh_wrap_piece(&wrap, program->path);
+    if (*program->build_id) {
+        qh_wrap_printf(&wrap, "(build %.8s)", program->build_id);
+    }
+    qh_wrap_end(&wrap);
+}
+
+/* "sleep-wake" stands in a column for "wake". */
+static const char *label_of(const struct qh_verify_check *check)
+{
+    const char *dash = strrchr(check->name, '-');
+
+    return dash ? dash + 1 : check->name;
+}
+
+static void print_check(const struct qh_verify_check *check, FILE *out)
+{
+    struct qh_wrap wrap;
+
+    qh_wrap_begin(&wrap, out, label_of(check));
+    qh_wrap_printf(&wrap, "%s:", qh_safety_name(check->verdict));
+    qh_wrap_words(&wrap, check->why);
+    if (check->where) {
+        qh_wrap_break(&wrap);
+        qh_wrap_words(&wrap, check->where);
+        if (check->copies > 1) {
+            qh_wrap_printf(&wrap, "decides for %u copies", check->copies);
+        }
+    }
+    for (int i = 0; i < QH_VERIFY_LINES; i++) {
+        if (check->code[i]) {
+            qh_wrap_break(&wrap);
+            qh_wrap_piece(&wrap, check->code[i]);
+        }
+    }
+    qh_wrap_end(&wrap);
+}
+
+static bool is_told(const struct qh_verification *program, size_t at)
+{
+    for (size_t i = 0; i < at; i++) {
+        if (program->users[i].what &&
+            strcmp(program->users[i].what, program->users[at].what) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What they are, each once; of the others, how many. */
+static void print_users(const struct qh_verification *program, FILE *out)
+{
+    struct qh_wrap wrap;
+    size_t others = 0;
+
+    if (!program->user_count) {
+        return;
+    }
+    qh_wrap_begin(&wrap, out, "users");
+    for (size_t i = 0; i < program->user_count; i++) {
+        if (!program->users[i].what) {
+            others++;
+        } else if (!is_told(program, i)) {
+            qh_wrap_printf(&wrap, "%s,", program->users[i].what);
+        }
+    }
+    qh_wrap_printf(&wrap, "%zu function%s without a known name", others,
+                   others == 1 ? "" : "s");
+    qh_wrap_end(&wrap);
+}
+
+static void print_program(const struct qh_verify_report *report,
+                          const struct qh_verification *program, FILE *out)
+{
+    struct qh_wrap wrap;
+
+    print_head(report, program, out);
+    for (int i = 0; i < QH_VERIFY_CHECKS; i++) {
+        print_check(&program->checks[i], out);
+    }
+    print_users(program, out);
+    if (program->verdict == QH_VULNERABLE) {
+        qh_wrap_begin(&wrap, out, "fixed in");
+        qh_wrap_words(&wrap, "QEMU 10.0.13, 11.1; qhang-repair brings it into "
+                             "a source tree");
+        qh_wrap_end(&wrap);
+    }
+}
+
+struct qh_error *qh_verify_text(const struct qh_verify_report *report,
+                                FILE *out)
+{
+    for (size_t i = 0; i < report->count; i++) {
+        if (i) {
+            fputc('\n', out);
+        }
+        print_program(report, report->programs[i], out);
+    }
+    return ferror(out) ? qh_error_errno(QH_ERR_SYSTEM, errno,
+                                        "cannot write the report")
+                       : NULL;
+}
