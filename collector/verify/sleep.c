@@ -127,6 +127,19 @@ static void add_marker(struct judge *judge, struct qh_flow *flow,
     judge->too_much = true;
 }
 
+/* --- whose claim --- */
+
+/* Coroutine.scheduled lies so far behind the coroutine's beginning at most. */
+enum { MAX_FIELD_OFFSET = 255 };
+
+/* Whether `value` points to the coroutine that `field` lies in. */
+static bool is_owner(struct qh_value value, struct qh_value field)
+{
+    return value.origin && value.origin == field.origin &&
+           field.offset > value.offset &&
+           field.offset - value.offset <= MAX_FIELD_OFFSET;
+}
+
 /* --- the wake --- */
 
 static const struct qh_event *find(const struct qh_event *events, size_t from,
@@ -145,20 +158,20 @@ static const struct qh_event *find(const struct qh_event *events, size_t from,
 /* It came out of the word by a load; what else was done to the word? */
 static void judge_loaded(struct judge *judge, struct qh_flow *flow,
                          const struct qh_event *events, size_t count,
-                         size_t at, struct qh_value co)
+                         size_t at, struct qh_value field)
 {
-    struct qh_value word = qh_flow_origin(flow, co)->address;
+    struct qh_value word = qh_flow_origin(flow, field)->address;
     const struct qh_event *loaded = NULL;
     const struct qh_event *stored;
 
     for (size_t i = 0; i < at; i++) {
         if (events[i].kind == QH_EVENT_LOAD &&
-            qh_value_equal(events[i].value, co)) {
+            is_owner(events[i].value, field)) {
             loaded = &events[i];
         }
         if (events[i].kind == QH_EVENT_CMPXCHG &&
             qh_value_equal(events[i].address, word) &&
-            qh_value_equal(events[i].expected, co)) {
+            is_owner(events[i].expected, field)) {
             tell(judge, flow, &events[at], WAKE, QH_SAFE,
                  "the sleeper is taken by one compare-and-swap", &events[i],
                  NULL);
@@ -177,13 +190,13 @@ static void judge_loaded(struct judge *judge, struct qh_flow *flow,
 
 static void judge_wake(struct judge *judge, struct qh_flow *flow,
                        const struct qh_event *events, size_t count, size_t at,
-                       struct qh_value co)
+                       struct qh_value field)
 {
-    const struct qh_origin *origin = qh_flow_origin(flow, co);
+    const struct qh_origin *origin = qh_flow_origin(flow, field);
 
     switch (origin->kind) {
     case QH_FROM_LOAD:
-        judge_loaded(judge, flow, events, count, at, co);
+        judge_loaded(judge, flow, events, count, at, field);
         break;
     case QH_FROM_XCHG:
         tell(judge, flow, &events[at], WAKE, QH_SAFE,
@@ -209,13 +222,13 @@ static void judge_wake(struct judge *judge, struct qh_flow *flow,
 
 static void judge_arm(struct judge *judge, struct qh_flow *flow,
                       const struct qh_event *events, size_t count, size_t at,
-                      struct qh_value co, bool returned)
+                      struct qh_value field, bool returned)
 {
     for (size_t i = at + 1; i < count; i++) {
         const struct qh_event *event = &events[i];
 
         if (event->kind == QH_EVENT_CALL || event->kind == QH_EVENT_RETURN ||
-            !qh_value_equal(event->value, co)) {
+            !is_owner(event->value, field)) {
             continue;
         }
         if (event->kind == QH_EVENT_STORE) {
@@ -237,8 +250,8 @@ static void judge_arm(struct judge *judge, struct qh_flow *flow,
             return;
         }
     }
-    if (qh_flow_origin(flow, co)->kind == QH_FROM_ARGUMENT) {
-        add_marker(judge, flow, qh_flow_origin(flow, co), ARM);
+    if (qh_flow_origin(flow, field)->kind == QH_FROM_ARGUMENT) {
+        add_marker(judge, flow, qh_flow_origin(flow, field), ARM);
     } else if (returned) {
         tell(judge, flow, &events[at], ARM, QH_UNDETERMINED,
              "it is not seen where the sleeper goes", NULL, NULL);
@@ -257,13 +270,12 @@ static bool is_claim(const struct judge *judge, struct qh_value value)
     return false;
 }
 
-/* Whether the event makes or gives up a claim, and of whom. */
+/* Whether the event makes or gives up a claim, and where it lies. */
 static bool is_mark(struct judge *judge, const struct qh_event *event,
-                    enum part *ret_part, struct qh_value *ret_co)
+                    enum part *ret_part, struct qh_value *ret_field)
 {
     if (event->kind == QH_EVENT_CMPXCHG) {
-        *ret_co = event->address;
-        ret_co->offset = 0;
+        *ret_field = event->address;
         *ret_part = is_claim(judge, event->value) ? ARM : WAKE;
         return (*ret_part == ARM && qh_value_is(event->expected, 0)) ||
                (is_claim(judge, event->expected) &&
@@ -277,7 +289,8 @@ static bool is_mark(struct judge *judge, const struct qh_event *event,
 
         if ((uint64_t)event->address.offset == marker->function->start) {
             *ret_part = marker->part;
-            *ret_co = event->arguments[marker->argument];
+            *ret_field = event->arguments[marker->argument];
+            ret_field->offset++; /* somewhere in it */
             marker->has_callers = true;
             return true;
         }
@@ -289,17 +302,17 @@ static void judge_path(struct qh_flow *flow, const struct qh_event *events,
                        size_t count, bool returned, void *opaque)
 {
     struct judge *judge = opaque;
-    struct qh_value co;
+    struct qh_value field;
     enum part part;
 
     for (size_t i = 0; i < count; i++) {
-        if (!is_mark(judge, &events[i], &part, &co)) {
+        if (!is_mark(judge, &events[i], &part, &field)) {
             continue;
         }
         if (part == WAKE) {
-            judge_wake(judge, flow, events, count, i, co);
+            judge_wake(judge, flow, events, count, i, field);
         } else {
-            judge_arm(judge, flow, events, count, i, co, returned);
+            judge_arm(judge, flow, events, count, i, field, returned);
         }
     }
 }
