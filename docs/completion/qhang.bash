@@ -33,16 +33,26 @@ _qhang_diagnose() {
     fi
 }
 
+_qhang_verify() {
+    local word=$1 before=$2
+    if [[ $before == --junit || $word != -* ]]; then
+        _qhang_paths "$word" -f
+    else
+        mapfile -t COMPREPLY < <(compgen -W "--json --junit --help" -- "$word")
+    fi
+}
+
 _qhang() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
         mapfile -t COMPREPLY < <(compgen -W \
-            "diagnose --help --version" -- "$word")
+            "diagnose verify --help --version" -- "$word")
         return
     fi
     case ${COMP_WORDS[1]} in
         diagnose) _qhang_diagnose "$word" "$before" ;;
+        verify) _qhang_verify "$word" "$before" ;;
     esac
 }
 
