@@ -155,13 +155,18 @@ static struct qh_error *walk_below(struct qh_reader *reader,
 /* A thread that was not stopped has no stack to show: what it does is not
  * known, and the report must not look as if it were. */
 static struct qh_error *note_unstopped(struct qh_reader *reader,
-                                       struct qh_thread *thread)
+                                       struct qh_thread *thread,
+                                       const struct qh_task *task)
 {
     struct qh_snapshot *snapshot = reader->snapshot;
     bool in_kernel = thread->state == QH_THREAD_IN_KERNEL;
     const char *what =
         qh_arena_printf(&snapshot->arena, "stack of thread %d", thread->tid);
 
+    if (task->stop == QH_TASK_UNTOLD) { /* noted with the registers */
+        thread->stack.cut = qh_arena_strdup(&snapshot->arena, task->untold);
+        return thread->stack.cut ? NULL : qh_error_no_memory();
+    }
     thread->stack.cut = in_kernel ? "in the kernel (state D): did not stop"
                                   : "did not get to a CPU to be stopped";
     return what
@@ -208,7 +213,7 @@ static struct qh_error *walk_thread(struct qh_reader *reader,
 {
     work->walk.lines = &thread->stack;
     if (work->task->stop != QH_TASK_STOPPED) {
-        return note_unstopped(reader, thread);
+        return note_unstopped(reader, thread, work->task);
     }
     QH_TRY(add_part(reader, &work->walk, &work->task->regs));
     if (work->current.value && work->leader.value) {

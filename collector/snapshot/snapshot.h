@@ -214,15 +214,19 @@ struct qh_graph_lock {
 struct qh_snapshot {
     struct qh_arena arena;
 
-    bool is_core;
+    /* Of a core, and of a process that another tracer holds, there is one
+     * sample: nothing in it moves. */
+    enum qh_target_kind kind;
+    pid_t held_by;      /* held: the tracer, 0 when none is to be seen */
+    const char *holder; /* its comm */
     pid_t pid;
     const char *name; /* comm */
     const char *exe;
-    const char *core; /* path, NULL for a live target */
+    const char *core; /* path, NULL for a process */
     const char *build_id;
     const char *version; /* "10.2.2", or NULL */
 
-    int64_t pause_ns;     /* the stop of this sample; QH_TIME_UNKNOWN: core */
+    int64_t pause_ns;     /* the stop of this sample; UNKNOWN: none was made */
     int64_t monotonic_ns; /* CLOCK_MONOTONIC at the sample, or UNKNOWN */
     uint64_t bytes_read;  /* from the target's memory or the core, since it was
                              opened: this sample and those before it */

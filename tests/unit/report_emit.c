@@ -116,8 +116,19 @@ static struct world *core(void)
 {
     struct world *world = world_graph();
 
-    world->snapshot->is_core = true;
+    world->snapshot->kind = QH_TARGET_CORE;
     world->snapshot->core = "/var/crash/core.100";
+    return world;
+}
+
+static struct world *held(void)
+{
+    struct world *world = world_wake_lost();
+
+    world->snapshot->kind = QH_TARGET_HELD;
+    world->snapshot->held_by = 4711;
+    world->snapshot->holder = "gdb";
+    world->snapshot->pause_ns = QH_TIME_UNKNOWN;
     return world;
 }
 
@@ -138,7 +149,8 @@ static const struct {
     { "erased", world_erased }, { "graph", world_graph },
     { "full", full },           { "unknown", unknown },
     { "hostile", hostile },     { "gaps", gaps },
-    { "core", core },           { "empty", empty },
+    { "core", core },           { "held", held },
+    { "empty", empty },
 };
 
 static int emit(struct world *world)
