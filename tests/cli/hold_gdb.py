@@ -3,14 +3,16 @@
 SPDX-License-Identifier: GPL-2.0-or-later
 
 $HOLD_PID is the process. Prints the registers of all threads as JSON on one
-line as soon as they are held, and again before they are let go. Where
-$HOLD_RUN is the tid of a thread, not "", that one goes on at once, alone; the
-process then is gdb's until gdb is killed.
+line as soon as they are held, and again before they are let go; the frames of
+each whenever a line comes on stdin. Where $HOLD_RUN is the tid of a thread,
+not "", that one goes on at once, alone; the process is then gdb's until gdb is
+killed.
 """
 
 import json
 import os
 import sys
+from typing import Any
 
 import gdb
 
@@ -31,9 +33,26 @@ def registers() -> dict[str, dict[str, str]]:
     return told
 
 
-def show(what: str) -> None:
-    """Prints the registers behind a word that gdb itself does not print."""
-    sys.stdout.write(f"{what} {json.dumps(registers())}\n")
+def frames() -> dict[str, list[list[str]]]:
+    """pc and sp of each frame of each thread, by tid; none of inlined code,
+    which has those of the function that it is in."""
+    gdb.execute("set backtrace past-main on")
+    told: dict[str, list[list[str]]] = {}
+    for thread in gdb.selected_inferior().threads():
+        thread.switch()
+        places = told.setdefault(str(thread.ptid[1]), [])
+        frame = gdb.newest_frame()
+        while frame:
+            if frame.type() != gdb.INLINE_FRAME:
+                places.append([hex(int(frame.read_register(name)) % 2**64)
+                               for name in ("rip", "rsp")])
+            frame = frame.older()
+    return told
+
+
+def show(what: str, told: Any) -> None:
+    """Prints it behind a word that gdb itself does not print."""
+    sys.stdout.write(f"{what} {json.dumps(told)}\n")
     sys.stdout.flush()
 
 
@@ -47,9 +66,10 @@ def let_run(tid: int) -> None:
 
 
 gdb.execute(f"attach {os.environ['HOLD_PID']}")
-show("HELD")
+show("HELD", registers())
 if os.environ["HOLD_RUN"]:
     let_run(int(os.environ["HOLD_RUN"]))
-sys.stdin.read()
-show("GOES")
+while sys.stdin.readline():
+    show("FRAMES", frames())
+show("GOES", registers())
 gdb.execute("detach")

@@ -40,8 +40,8 @@ class Gdb:
         if run:
             wait_until(lambda: task_states(pid)[run] != "t", "one runs")
 
-    def _told(self, what: str) -> Registers:
-        """The registers that gdb prints behind that word."""
+    def _told(self, what: str) -> Any:
+        """What gdb prints behind that word."""
         assert self.child.stdout
         lines = []
         for line in self.child.stdout:
@@ -49,6 +49,13 @@ class Gdb:
             if line.startswith(f"{what} "):
                 return json.loads(line.split(" ", 1)[1])
         pytest.fail(f"gdb said no {what}: {''.join(lines)}")
+
+    def frames(self) -> dict[str, list[list[str]]]:
+        """pc and sp of each thread's frames, by tid."""
+        assert self.child.stdin
+        self.child.stdin.write("frames\n")
+        self.child.stdin.flush()
+        return self._told("FRAMES")
 
     def let_go(self) -> Registers:
         """Detaches; gives the registers as they were last."""
@@ -138,20 +145,20 @@ def test_one_truth(scenario: str, program: str, tmp_path: Path) -> None:
             told = report(*held(victim, gdb.registers, tmp_path))
             gdb.let_go()
         core = report("--core", victim.gcore(tmp_path))
-    for name in ("contexts", "timers", "coroutines", "graph_lock", "context",
+    for name in ("contexts", "coroutines", "graph_lock", "context",
                  "bql_owner", "qmp_command"):
         assert told[name] == live[name], name
     # gdb has made all threads run: when one last ran before is not known.
     assert told["blocked_source"] in (live["blocked_source"], None)
-    for name in ("timers", "coroutines", "graph_lock", "qmp_command"):
+    for name in ("coroutines", "graph_lock", "qmp_command"):
         assert told[name] == core[name], name
     for other in (live, core):
         assert findings(told) == findings(other)
-        assert [without(s, "timer_left_ns") for s in told["sleepers"]] == \
-            [without(s, "timer_left_ns") for s in other["sleepers"]]
-        # A core knows one thread's name only.
-        assert [without(t, "name") for t in told["threads"]] == \
-            [without(t, "name") for t in other["threads"]]
+        for name, moved in (("sleepers", "timer_left_ns"),
+                            ("timers", "left_ns"),
+                            ("threads", "name")):  # a core knows one of them
+            assert [without(item, moved) for item in told[name]] \
+                == [without(item, moved) for item in other[name]], name
 
 
 def test_nothing_is_changed(tmp_path: Path) -> None:
@@ -161,6 +168,39 @@ def test_nothing_is_changed(tmp_path: Path) -> None:
         assert report(*held(victim, gdb.registers, tmp_path))["findings"]
         assert memory_of(victim.pid) == before
         assert gdb.let_go() == gdb.registers
+
+
+def physical(frames: list[dict[str, Any]]) -> list[list[str]]:
+    """pc and sp of the frames, each once however much is inlined there."""
+    return [[f["pc"], f["sp"]] for f in frames if not f["inline"]]
+
+
+@pytest.mark.parametrize("program", ["victim", "victim-O0"])
+def test_frames_are_those_of_gdb(program: str, tmp_path: Path) -> None:
+    """The same places of code and stack, to the end of each thread."""
+    with Victim("wake-lost", program=program) as victim, \
+            Gdb(victim.pid) as gdb:
+        told = report(*held(victim, gdb.registers, tmp_path))
+        theirs = gdb.frames()
+    assert {str(t["tid"]): physical(t["frames"]) for t in told["threads"]} \
+        == theirs
+
+
+@pytest.mark.parametrize("program", ["victim", "victim-O0"])
+def test_registers_of_coroutines(program: str) -> None:
+    """Each has its own, and its backtrace begins where they lead."""
+    with Victim("wake-lost", program=program) as victim:
+        coroutines = report(str(victim.pid))["coroutines"]
+    assert len(coroutines) > 2
+    for coroutine in coroutines:
+        registers = {name: int(value, 16)
+                     for name, value in coroutine["registers"].items()}
+        first = coroutine["frames"][0]
+        assert first["function"] == "qemu_coroutine_switch"
+        assert registers["rip"] == int(first["pc"], 16)
+        assert registers["rsp"] == int(first["sp"], 16)
+        start = int(coroutine["stack_start"], 16)
+        assert start < registers["rsp"] < start + coroutine["stack_bytes"]
 
 
 def test_text_and_standard_input(tmp_path: Path) -> None:
