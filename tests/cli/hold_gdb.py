@@ -35,7 +35,9 @@ def registers() -> dict[str, dict[str, str]]:
 
 def frames() -> dict[str, list[list[str]]]:
     """pc and sp of each frame of each thread, by tid; none of inlined code,
-    which has those of the function that it is in."""
+    which has those of the function that it is in, and none of tail calls,
+    which gdb infers and which have left nothing on the stack."""
+    inferred = (gdb.INLINE_FRAME, gdb.TAILCALL_FRAME)
     gdb.execute("set backtrace past-main on")
     told: dict[str, list[list[str]]] = {}
     for thread in gdb.selected_inferior().threads():
@@ -43,7 +45,7 @@ def frames() -> dict[str, list[list[str]]]:
         places = told.setdefault(str(thread.ptid[1]), [])
         frame = gdb.newest_frame()
         while frame:
-            if frame.type() != gdb.INLINE_FRAME:
+            if frame.type() not in inferred:
                 places.append([hex(int(frame.read_register(name)) % 2**64)
                                for name in ("rip", "rsp")])
             frame = frame.older()
