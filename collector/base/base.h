@@ -41,6 +41,9 @@
     X(QH_ERR_NOT_QEMU, "not-qemu",                                             \
       "give the pid of a qemu-system-*, qemu-storage-daemon or qemu-nbd")      \
     X(QH_ERR_TRACED, "traced", "detach the other tracer, or use its core")     \
+    X(QH_ERR_NOT_HELD, "not-held", "stop all of its threads first")            \
+    X(QH_ERR_BAD_REGISTERS, "bad-registers",                                   \
+      "see qhang-diagnose(1) for what --registers reads")                      \
     X(QH_ERR_PERMISSION, "permission",                                         \
       "run it with sudo, or give qhang CAP_SYS_PTRACE")                        \
     X(QH_ERR_UNREADABLE, "unreadable", "the memory is not there to be read")   \

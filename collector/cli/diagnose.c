@@ -19,11 +19,13 @@ enum { MAX_SAMPLES = 5, MAX_INCOMPLETE = 3 };
 static const struct timespec sample_pause = { .tv_nsec = 200000000 };
 
 enum { OPTION_CORE = 'c', OPTION_EXE = 'e', OPTION_DEBUGINFO = 'd',
-       OPTION_JSON = 'j' };
+       OPTION_JSON = 'j', OPTION_REGISTERS = 'r' };
 
 static const struct qh_option options[] = {
     { OPTION_CORE, "core", "FILE", "examine a core instead of a process" },
     { OPTION_EXE, "exe", "FILE", "the executable that made the core" },
+    { OPTION_REGISTERS, "registers", "FILE",
+      "gdb holds the process and hands in its registers" },
     { OPTION_DEBUGINFO, "debuginfo", "DIR",
       "look for separate debug files here, too" },
     { OPTION_JSON, "json", NULL, "print the report as JSON" },
@@ -34,6 +36,7 @@ struct request {
     pid_t pid; /* 0: a core */
     const char *core;
     const char *exe;
+    const char *registers; /* NULL: qhang stops the process itself */
     const char *debuginfo;
     bool json;
 };
@@ -57,6 +60,9 @@ static struct qh_error *open_target(const struct request *request,
 {
     if (request->core) {
         return qh_target_open_core(request->core, request->exe, ret);
+    }
+    if (request->registers) {
+        return qh_target_open_held(request->pid, request->registers, ret);
     }
     return qh_target_open_live(request->pid, NULL, ret);
 }
@@ -109,12 +115,13 @@ static bool is_enough(const struct session *session, int taken)
              taken >= MAX_INCOMPLETE));
 }
 
-/* A core is one sample; a process is sampled until two in a row agree. */
+/* A process that runs is sampled until two in a row agree; of anything else
+ * there is one sample. */
 static struct qh_error *take_samples(struct qh_qemu *qemu,
                                      struct session *session)
 {
     QH_TRY(take_sample(qemu, session));
-    if (session->snapshot->is_core) {
+    if (session->snapshot->kind != QH_TARGET_LIVE) {
         return NULL;
     }
     for (int taken = 1; !is_enough(session, taken); taken++) {
@@ -246,6 +253,9 @@ static int read_arguments(const struct qh_command *command, int argc,
         case OPTION_EXE:
             request->exe = optarg;
             break;
+        case OPTION_REGISTERS:
+            request->registers = optarg;
+            break;
         case OPTION_DEBUGINFO:
             request->debuginfo = optarg;
             break;
@@ -262,6 +272,9 @@ static int read_arguments(const struct qh_command *command, int argc,
     int status = read_operand(command, argc, argv, request);
     if (!status && request->exe && !request->core) {
         status = qh_usage_error(command, "--exe goes with --core only");
+    }
+    if (!status && request->registers && request->core) {
+        status = qh_usage_error(command, "--registers goes with a PID only");
     }
     *ret_done = status != 0;
     return status;
@@ -289,6 +302,7 @@ static int run(const struct qh_command *command, int argc, char **argv)
 const struct qh_command qh_command_diagnose = {
     .name = "diagnose",
     .usage = "usage: qhang diagnose [OPTION]... PID\n"
+             "       qhang diagnose [OPTION]... PID --registers FILE\n"
              "       qhang diagnose [OPTION]... --core FILE [--exe FILE]",
     .about = "Says what a QEMU hangs on and whether it heals.",
     .more = "The process is stopped for about a millisecond, up to five "

@@ -117,7 +117,8 @@ enum qh_quiet qh_sleep_timer_quiet(const struct qh_sleep_view *view)
             quiet, qh_quiet_asleep(view->snapshot, view->home->tid));
     }
     /* In a core the time is a guess, and nothing will be served any more. */
-    if (!view->snapshot->is_core && sleeper->left_ns > -SERVED_LATE_NS) {
+    if (view->snapshot->kind != QH_TARGET_CORE &&
+        sleeper->left_ns > -SERVED_LATE_NS) {
         quiet = QH_DISTURBED;
     }
     return quiet;

@@ -134,6 +134,7 @@ struct qh_error *qh_unwind(struct qh_debug *debug,
 /* One line of a backtrace. */
 struct qh_frame {
     struct raddr pc;
+    struct raddr sp;      /* the stack pointer in its frame; 0: not known */
     const char *function; /* suffixes off; NULL when not known */
     const char *file;     /* path as DWARF has it; NULL when not known */
     int line;             /* 0 when not known */

@@ -186,6 +186,7 @@ struct qh_error *qh_symbolise(struct qh_debug *debug,
             }
             QH_TRY(copy_line(arena, &place->frames[j], line));
             line->pc = qh_raddr(frame->regs.dwarf[QH_REG_RIP]);
+            line->sp = qh_raddr(frame->regs.dwarf[QH_REG_RSP]);
             line->unwound = i;
         }
     }

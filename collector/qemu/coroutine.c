@@ -157,8 +157,7 @@ static struct qh_error *add_coroutine(struct qh_reader *reader, uint64_t stack,
     QH_NOTE(reader, "coroutine", read_members(reader, coroutine));
     if (reader->has_pointer_guard) {
         QH_NOTE(reader, "registers of a coroutine",
-                qh_read_env(reader, ucontext, &work->regs));
-        work->has_regs = work->regs.known != 0;
+                qh_read_env(reader, ucontext, &coroutine->regs));
     }
     return NULL;
 }

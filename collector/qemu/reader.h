@@ -54,8 +54,6 @@ struct qh_thread_work {
 
 struct qh_coroutine_work {
     struct raddr ucontext;
-    struct qh_registers regs; /* saved by its last switch away */
-    bool has_regs;
     struct qh_walk walk;
 };
 

@@ -71,7 +71,9 @@ static struct qh_error *describe_process(struct qh_reader *reader)
     struct qh_arena *arena = &snapshot->arena;
     const struct qh_process *process = qh_target_process(reader->target);
 
-    snapshot->is_core = process->kind == QH_TARGET_CORE;
+    snapshot->kind = process->kind;
+    snapshot->held_by = process->held_by;
+    QH_TRY(copy_string(arena, process->holder, &snapshot->holder));
     snapshot->pid = process->pid;
     QH_TRY(copy_string(arena, whole_name(process), &snapshot->name));
     QH_TRY(copy_string(arena, process->exe, &snapshot->exe));
@@ -151,7 +153,7 @@ static struct qh_error *sample_once(struct qh_qemu *qemu, bool last,
     QH_TRY(describe_process(&reader));
     QH_TRY(read_stopped(&reader));
     read_clock(&reader);
-    if (!reader.snapshot->is_core) {
+    if (reader.snapshot->kind == QH_TARGET_LIVE) {
         reader.snapshot->pause_ns = qh_target_pause_ns(qemu->target);
     }
     *ret_again = !last && reader.unresolved_count > 0;

@@ -84,24 +84,24 @@ static struct qh_error *find_timers(struct qh_reader *reader,
  * point to is copied now.
  */
 static struct qh_error *copy_pointees(struct qh_reader *reader,
-                                      const struct qh_coroutine_work *work)
+                                      const struct qh_registers *regs)
 {
     uint64_t words[FRAME_WORDS];
     struct qh_range ranges[FRAME_WORDS + QH_REG_COUNT];
     size_t count = 0;
 
-    if (!work->has_regs) {
+    if (!regs->known) {
         return NULL;
     }
     struct qh_error *error =
-        qh_target_read(reader->target, qh_raddr(work->regs.dwarf[QH_REG_RSP]),
-                       words, sizeof(words));
+        qh_target_read(reader->target, qh_raddr(regs->dwarf[QH_REG_RSP]), words,
+                       sizeof(words));
     for (size_t i = 0; !error && i < FRAME_WORDS; i++) {
         ranges[count++] = (struct qh_range){ words[i], words[i] + 8 };
     }
     qh_error_destroy(error);
     for (size_t i = 0; i < QH_REG_COUNT; i++) {
-        uint64_t value = work->regs.dwarf[i];
+        uint64_t value = regs->dwarf[i];
         ranges[count++] = (struct qh_range){ value, value + 8 };
     }
     size_t kept = 0;
@@ -138,7 +138,7 @@ static struct qh_error *add_sleeper(struct qh_reader *reader, size_t index,
     if (sleeper->wake.value) {
         QH_NOTE(reader, "QemuCoSleep of a sleeper", read_wake(reader, sleeper));
     }
-    return timer ? NULL : copy_pointees(reader, &reader->coroutines[index]);
+    return timer ? NULL : copy_pointees(reader, &coroutine->regs);
 }
 
 struct qh_error *qh_read_sleepers(struct qh_reader *reader)
@@ -204,18 +204,6 @@ static struct qh_error *timer_from_frames(struct qh_reader *reader,
     return NULL;
 }
 
-/* All users sleep on QEMU_CLOCK_REALTIME, which is CLOCK_MONOTONIC
- * (util/qemu-timer.c, qemu_clock_get_ns()). */
-static void measure_left(struct qh_reader *reader, struct qh_sleeper *sleeper)
-{
-    int64_t now = reader->snapshot->monotonic_ns;
-
-    if (sleeper->timer_linked && sleeper->clock == QH_CLOCK_REALTIME &&
-        now != QH_TIME_UNKNOWN) {
-        sleeper->left_ns = sleeper->expire_ns - now;
-    }
-}
-
 static struct qh_error *finish_sleeper(struct qh_reader *reader,
                                        struct qh_sleeper *sleeper)
 {
@@ -234,7 +222,10 @@ static struct qh_error *finish_sleeper(struct qh_reader *reader,
                       &asked)) {
         sleeper->asked_ns = (int64_t)asked;
     }
-    measure_left(reader, sleeper);
+    if (sleeper->timer_linked) {
+        sleeper->left_ns = qh_snapshot_left_ns(reader->snapshot, sleeper->clock,
+                                               sleeper->expire_ns);
+    }
     if (sleeper->has_cleaner) {
         qh_find_cleaner_waiter(reader, sleeper);
     }

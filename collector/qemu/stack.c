@@ -88,9 +88,9 @@ struct qh_error *qh_copy_stacks(struct qh_reader *reader)
         QH_TRY(add_thread_stacks(reader, &reader->threads[i], &ranges));
     }
     for (size_t i = 0; i < snapshot->coroutine_count; i++) {
-        const struct qh_coroutine_work *work = &reader->coroutines[i];
-        if (work->has_regs) {
-            QH_TRY(add_stack(reader, work->regs.dwarf[QH_REG_RSP], &ranges));
+        const struct qh_registers *regs = &snapshot->coroutines[i].regs;
+        if (regs->known) {
+            QH_TRY(add_stack(reader, regs->dwarf[QH_REG_RSP], &ranges));
         }
     }
     return qh_target_prefetch(reader->target, ranges.items, ranges.count);
@@ -136,16 +136,17 @@ static struct qh_error *walk_below(struct qh_reader *reader,
                                    const struct qh_thread_work *work,
                                    struct qh_walk *walk)
 {
+    const struct qh_coroutine *coroutines = reader->snapshot->coroutines;
     size_t index = qh_coroutine_index(reader, work->current);
     struct qh_loop_guard guard = { 0 };
     struct qh_registers regs;
 
     while (index != SIZE_MAX) {
-        struct raddr caller = reader->snapshot->coroutines[index].caller;
+        struct raddr caller = coroutines[index].caller;
         QH_TRY(qh_loop_check(reader, &guard, caller));
         index = qh_coroutine_index(reader, caller);
-        if (index != SIZE_MAX && reader->coroutines[index].has_regs) {
-            QH_TRY(add_part(reader, walk, &reader->coroutines[index].regs));
+        if (index != SIZE_MAX && coroutines[index].regs.known) {
+            QH_TRY(add_part(reader, walk, &coroutines[index].regs));
         }
     }
     QH_TRY(qh_read_env(reader, leader_context(reader, work), &regs));
@@ -155,13 +156,18 @@ static struct qh_error *walk_below(struct qh_reader *reader,
 /* A thread that was not stopped has no stack to show: what it does is not
  * known, and the report must not look as if it were. */
 static struct qh_error *note_unstopped(struct qh_reader *reader,
-                                       struct qh_thread *thread)
+                                       struct qh_thread *thread,
+                                       const struct qh_task *task)
 {
     struct qh_snapshot *snapshot = reader->snapshot;
     bool in_kernel = thread->state == QH_THREAD_IN_KERNEL;
     const char *what =
         qh_arena_printf(&snapshot->arena, "stack of thread %d", thread->tid);
 
+    if (task->stop == QH_TASK_UNTOLD) { /* noted with the registers */
+        thread->stack.cut = qh_arena_strdup(&snapshot->arena, task->untold);
+        return thread->stack.cut ? NULL : qh_error_no_memory();
+    }
     thread->stack.cut = in_kernel ? "in the kernel (state D): did not stop"
                                   : "did not get to a CPU to be stopped";
     return what
@@ -208,7 +214,7 @@ static struct qh_error *walk_thread(struct qh_reader *reader,
 {
     work->walk.lines = &thread->stack;
     if (work->task->stop != QH_TASK_STOPPED) {
-        return note_unstopped(reader, thread);
+        return note_unstopped(reader, thread, work->task);
     }
     QH_TRY(add_part(reader, &work->walk, &work->task->regs));
     if (work->current.value && work->leader.value) {
@@ -260,12 +266,12 @@ static struct qh_error *walk_coroutine(struct qh_reader *reader,
         return NULL;
     }
     work->walk.lines = &coroutine->stack;
-    if (!work->has_regs) {
+    if (!coroutine->regs.known) {
         coroutine->stack.cut = "its saved registers could not be read";
         return note_cut(reader, "stack of a coroutine", coroutine->address,
                         &coroutine->stack);
     }
-    QH_TRY(add_part(reader, &work->walk, &work->regs));
+    QH_TRY(add_part(reader, &work->walk, &coroutine->regs));
     if (coroutine->state == QH_CO_SUSPENDED &&
         is_unentered(&coroutine->stack)) {
         coroutine->state = QH_CO_CREATED;

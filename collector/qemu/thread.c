@@ -100,6 +100,18 @@ static bool in_kernel(const struct qh_task *task)
     return task->stop == QH_TASK_IN_KERNEL && task->state == 'D';
 }
 
+/* Of a thread that another tracer holds. */
+static struct qh_error *note_untold(struct qh_snapshot *snapshot,
+                                    const struct qh_task *task)
+{
+    const char *what =
+        qh_arena_printf(&snapshot->arena, "registers of thread %d", task->tid);
+
+    return what ? qh_snapshot_gap(snapshot, what, qh_raddr(0), task->untold,
+                                  "hand in all registers of every thread")
+                : qh_error_no_memory();
+}
+
 static struct qh_error *add_thread(struct qh_reader *reader,
                                    const struct qh_task *task)
 {
@@ -127,7 +139,7 @@ static struct qh_error *add_thread(struct qh_reader *reader,
         QH_NOTE(reader, "thread-local variables of a thread",
                 read_variables(reader, thread, &reader->threads[index]));
     }
-    return NULL;
+    return task->untold ? note_untold(snapshot, task) : NULL;
 }
 
 struct qh_error *qh_read_threads(struct qh_reader *reader)
@@ -172,16 +184,16 @@ static void judge_role(struct qh_thread *thread)
 }
 
 /* Where it is not sure that a thread sleeps, the next sample of a process will
- * tell, and nothing is made of this one. A core is all that there is. */
+ * tell, and nothing is made of this one, unless it is all that there is. */
 static void judge_state(struct qh_thread *thread, const struct qh_task *task,
-                        bool is_core)
+                        bool only_sample)
 {
     if (in_kernel(task)) {
         thread->blocked_in = task->wchan[0] ? task->wchan : "the kernel";
         return;
     }
     enum qh_kernel_wait wait = qh_arch_wait(task, &thread->blocked_in);
-    thread->perhaps_awake = is_core && wait == QH_WAIT_UNSURE;
+    thread->perhaps_awake = only_sample && wait == QH_WAIT_UNSURE;
     if (wait == QH_WAIT_BLOCKED || thread->perhaps_awake) {
         thread->state = QH_THREAD_BLOCKED;
         if (!thread->blocked_in) {
@@ -267,7 +279,8 @@ struct qh_error *qh_judge_threads(struct qh_reader *reader)
     for (size_t i = 0; i < snapshot->thread_count; i++) {
         struct qh_thread *thread = &snapshot->threads[i];
         judge_role(thread);
-        judge_state(thread, reader->threads[i].task, snapshot->is_core);
+        judge_state(thread, reader->threads[i].task,
+                    snapshot->kind != QH_TARGET_LIVE);
         judge_poll(reader, thread, &reader->threads[i]);
         set_poller(snapshot, thread);
         thread->iothread = iothread_id(snapshot, thread);

@@ -3,16 +3,42 @@
 #include "report/json_parts.h"
 #include "report/report.h"
 
+static const char *kind_name(enum qh_target_kind kind)
+{
+    switch (kind) {
+    case QH_TARGET_LIVE:
+        return "live";
+    case QH_TARGET_HELD:
+        return "held";
+    case QH_TARGET_CORE:
+        break;
+    }
+    return "core";
+}
+
+static struct json_object *holder_of(struct qh_json *json,
+                                     const struct qh_snapshot *snapshot)
+{
+    if (!snapshot->held_by) {
+        return NULL;
+    }
+    struct json_object *item = qh_json_object(json);
+    qh_json_put(json, item, "pid", qh_json_id(json, snapshot->held_by));
+    qh_json_put(json, item, "name", qh_json_text(json, snapshot->holder));
+    return item;
+}
+
 static struct json_object *target_of(struct qh_json *json,
                                      const struct qh_snapshot *snapshot)
 {
     struct json_object *item = qh_json_object(json);
 
     qh_json_put(json, item, "kind",
-                qh_json_text(json, snapshot->is_core ? "core" : "live"));
+                qh_json_text(json, kind_name(snapshot->kind)));
     qh_json_put(json, item, "pid", qh_json_id(json, snapshot->pid));
     qh_json_put(json, item, "name", qh_json_text(json, snapshot->name));
     qh_json_put(json, item, "exe", qh_json_text(json, snapshot->exe));
+    qh_json_put(json, item, "held_by", holder_of(json, snapshot));
     qh_json_put(json, item, "core", qh_json_text(json, snapshot->core));
     qh_json_put(json, item, "build_id",
                 qh_json_text(json, snapshot->build_id));
@@ -27,9 +53,7 @@ static void put_times(struct qh_json *json, struct json_object *root,
     bool known = snapshot->blocked_ns != QH_TIME_UNKNOWN;
 
     qh_json_put(json, root, "samples", qh_json_uint(json, report->samples));
-    qh_json_put(json, root, "pause_ns",
-                snapshot->is_core ? NULL
-                                  : qh_json_time(json, report->pause_ns));
+    qh_json_put(json, root, "pause_ns", qh_json_time(json, report->pause_ns));
     qh_json_put(json, root, "bytes_read",
                 qh_json_uint(json, snapshot->bytes_read));
     qh_json_put(json, root, "blocked_ns",

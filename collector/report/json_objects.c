@@ -1,6 +1,7 @@
 /* The objects of the snapshot in the JSON report.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "report/json_parts.h"
+#include "report/text.h"
 
 static struct json_object *frames_of(struct qh_json *json,
                                      const struct qh_backtrace *stack)
@@ -11,6 +12,7 @@ static struct json_object *frames_of(struct qh_json *json,
         const struct qh_frame *frame = &stack->frames[i];
         struct json_object *item = qh_json_object(json);
         qh_json_put(json, item, "pc", qh_json_address(json, frame->pc));
+        qh_json_put(json, item, "sp", qh_json_address(json, frame->sp));
         qh_json_put(json, item, "function",
                     qh_json_text(json, frame->function));
         qh_json_put(json, item, "file", qh_json_text(json, frame->file));
@@ -20,6 +22,16 @@ static struct json_object *frames_of(struct qh_json *json,
         qh_json_append(json, array, item);
     }
     return array;
+}
+
+/* Where it is, as the text report has it. */
+static struct json_object *place_of(struct qh_json *json,
+                                    const struct qh_backtrace *stack)
+{
+    size_t first = qh_text_first_frame(stack);
+
+    return qh_json_text(
+        json, first < stack->count ? stack->frames[first].function : NULL);
 }
 
 static const char *state_name(enum qh_thread_state state)
@@ -57,6 +69,7 @@ static struct json_object *thread_of(struct qh_json *json,
                 qh_json_address(json, thread->coroutine));
     qh_json_put(json, item, "holds_bql",
                 qh_json_bool(json, thread->holds_bql));
+    qh_json_put(json, item, "at", place_of(json, &thread->stack));
     qh_json_put(json, item, "frames", frames_of(json, &thread->stack));
     qh_json_put(json, item, "cut", qh_json_text(json, thread->stack.cut));
     return item;
@@ -152,6 +165,10 @@ struct json_object *qh_json_timers(struct qh_json *json,
                     qh_json_bool(json, timer->clock_enabled));
         qh_json_put(json, item, "expire_ns",
                     qh_json_time(json, timer->expire_ns));
+        qh_json_put(json, item, "left_ns",
+                    qh_json_time(json, qh_snapshot_left_ns(snapshot,
+                                                           timer->clock,
+                                                           timer->expire_ns)));
         qh_json_put(json, item, "position",
                     qh_json_uint(json, timer->position));
         qh_json_put(json, item, "callback",
@@ -161,6 +178,31 @@ struct json_object *qh_json_timers(struct qh_json *json,
         qh_json_append(json, array, item);
     }
     return array;
+}
+
+static struct json_object *
+registers_of(struct qh_json *json, const struct qh_coroutine *coroutine)
+{
+    static const struct {
+        unsigned number;
+        const char *name;
+    } saved[] = {
+        { QH_REG_RBX, "rbx" },     { QH_REG_RBP, "rbp" },
+        { QH_REG_R12, "r12" },     { QH_REG_R12 + 1, "r13" },
+        { QH_REG_R12 + 2, "r14" }, { QH_REG_R12 + 3, "r15" },
+        { QH_REG_RSP, "rsp" },     { QH_REG_RIP, "rip" },
+    };
+
+    if (coroutine->state == QH_CO_RUNNING || !coroutine->regs.known) {
+        return NULL;
+    }
+    struct json_object *item = qh_json_object(json);
+    for (size_t i = 0; i < QH_COUNT(saved); i++) {
+        qh_json_put(json, item, saved[i].name,
+                    qh_json_hex(json,
+                                coroutine->regs.dwarf[saved[i].number]));
+    }
+    return item;
 }
 
 static struct json_object *coroutine_of(struct qh_json *json,
@@ -190,6 +232,8 @@ static struct json_object *coroutine_of(struct qh_json *json,
     qh_json_put(json, item, "stack_bytes",
                 qh_json_uint(json, coroutine->stack_bytes));
     qh_json_put(json, item, "tid", qh_json_id(json, coroutine->tid));
+    qh_json_put(json, item, "registers", registers_of(json, coroutine));
+    qh_json_put(json, item, "at", place_of(json, &coroutine->stack));
     qh_json_put(json, item, "frames", frames_of(json, &coroutine->stack));
     qh_json_put(json, item, "cut", qh_json_text(json, coroutine->stack.cut));
     return item;

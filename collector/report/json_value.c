@@ -57,15 +57,17 @@ struct json_object *qh_json_id(struct qh_json *json, int64_t id)
     return id ? qh_json_int(json, id) : NULL;
 }
 
-struct json_object *qh_json_address(struct qh_json *json, struct raddr address)
+struct json_object *qh_json_hex(struct qh_json *json, uint64_t value)
 {
     char text[32];
 
-    if (!address.value) {
-        return NULL;
-    }
-    snprintf(text, sizeof(text), "0x%" PRIx64, address.value);
+    snprintf(text, sizeof(text), "0x%" PRIx64, value);
     return checked(json, json_object_new_string(text));
+}
+
+struct json_object *qh_json_address(struct qh_json *json, struct raddr address)
+{
+    return address.value ? qh_json_hex(json, address.value) : NULL;
 }
 
 struct json_object *qh_json_addresses(struct qh_json *json,

@@ -30,6 +30,7 @@ struct json_object *qh_json_time(struct qh_json *json, int64_t ns);
 /* A tid or the like; 0 becomes null. */
 struct json_object *qh_json_id(struct qh_json *json, int64_t id);
 /* "0x7f8e280039c0"; address 0 becomes null. */
+struct json_object *qh_json_hex(struct qh_json *json, uint64_t value);
 struct json_object *qh_json_address(struct qh_json *json, struct raddr address);
 struct json_object *qh_json_addresses(struct qh_json *json,
                                       const struct raddr *items, size_t count);

@@ -22,11 +22,38 @@ static void print_identity(struct qh_wrap *wrap,
     }
 }
 
+/* Behind "blocked": how it was come by. */
+static void print_source(const struct qh_report *report, struct qh_wrap *wrap)
+{
+    const struct qh_snapshot *snapshot = report->snapshot;
+
+    switch (snapshot->kind) {
+    case QH_TARGET_LIVE:
+        if (report->pause_ns != QH_TIME_UNKNOWN) {
+            qh_wrap_printf(wrap, "paused %s",
+                           qh_duration(report->pause_ns).text);
+        }
+        break;
+    case QH_TARGET_HELD:
+        if (snapshot->held_by) {
+            qh_wrap_printf(wrap, "held by %s (%d)", snapshot->holder,
+                           (int)snapshot->held_by);
+        } else {
+            qh_wrap_printf(wrap, "held");
+        }
+        break;
+    case QH_TARGET_CORE:
+        qh_wrap_printf(wrap, "core %s", snapshot->core ? snapshot->core : "");
+        break;
+    }
+}
+
 /* "blocked 20 s, paused 0.6 ms"; a core says which file instead. */
 static void print_head(const struct qh_report *report, FILE *out)
 {
     const struct qh_snapshot *snapshot = report->snapshot;
-    bool live = !snapshot->is_core && report->pause_ns != QH_TIME_UNKNOWN;
+    bool has_source =
+        snapshot->kind != QH_TARGET_LIVE || report->pause_ns != QH_TIME_UNKNOWN;
     struct qh_wrap wrap;
 
     qh_wrap_begin_flush(&wrap, out, HEADLINE_INDENT);
@@ -36,13 +63,9 @@ static void print_head(const struct qh_report *report, FILE *out)
         qh_wrap_printf(&wrap, " blocked %s%s%s",
                        snapshot->blocked_at_least ? "at least " : "",
                        qh_duration(snapshot->blocked_ns).text,
-                       live || snapshot->is_core ? "," : "");
+                       has_source ? "," : "");
     }
-    if (live) {
-        qh_wrap_printf(&wrap, "paused %s", qh_duration(report->pause_ns).text);
-    } else if (snapshot->is_core) {
-        qh_wrap_printf(&wrap, "core %s", snapshot->core ? snapshot->core : "");
-    }
+    print_source(report, &wrap);
     qh_wrap_end(&wrap);
 }
 

@@ -22,10 +22,14 @@ void qh_text_burden(struct qh_wrap *wrap, const struct qh_snapshot *snapshot,
 bool qh_text_has_burden(const struct qh_snapshot *snapshot,
                         const struct qh_thread *thread);
 
+/* The first frame that is worth showing: not of the plumbing at the inner end
+ * (the poll, the switch to another coroutine). Past the end of an empty one. */
+size_t qh_text_first_frame(const struct qh_backtrace *stack);
+
 /*
  * A backtrace as a chain of callers, "a <- b <- c", in a new line and at most
- * `max_lines` of them. The plumbing at its inner end (the poll, the switch to
- * another coroutine) and at the outer end of a coroutine is left out.
+ * `max_lines` of them. The plumbing at its inner end and at the outer end of a
+ * coroutine is left out.
  */
 void qh_text_frames(struct qh_wrap *wrap, const struct qh_backtrace *stack,
                     size_t max_lines);

@@ -53,7 +53,7 @@ static void print_heals(const struct qh_report *report,
     } else {
         qh_wrap_printf(&wrap, "by itself in %s%s",
                        qh_duration(finding->heals_in_ns).text,
-                       report->snapshot->is_core
+                       report->snapshot->kind == QH_TARGET_CORE
                            ? ", from when the core was taken"
                            : "");
     }

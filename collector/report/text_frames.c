@@ -44,7 +44,7 @@ static bool is_inner_plumbing(const char *name)
            is_one_of(name, plumbing, QH_COUNT(plumbing));
 }
 
-static size_t first_frame(const struct qh_backtrace *stack)
+size_t qh_text_first_frame(const struct qh_backtrace *stack)
 {
     size_t poll = frame_of(stack, "aio_poll");
     size_t first = 0;
@@ -108,7 +108,7 @@ static bool print_link(struct qh_wrap *wrap, const char *text, bool is_last,
 void qh_text_frames(struct qh_wrap *wrap, const struct qh_backtrace *stack,
                     size_t max_lines)
 {
-    size_t first = first_frame(stack);
+    size_t first = qh_text_first_frame(stack);
     size_t last = last_frame(stack, first);
 
     if (first >= last) {

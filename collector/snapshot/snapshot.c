@@ -191,6 +191,20 @@ qh_snapshot_coroutine(const struct qh_snapshot *snapshot, struct raddr address)
     return NULL;
 }
 
+/* QEMU_CLOCK_REALTIME is CLOCK_MONOTONIC (util/qemu-timer.c,
+ * qemu_clock_get_ns()). */
+int64_t qh_snapshot_left_ns(const struct qh_snapshot *snapshot,
+                            enum qh_clock clock, int64_t expire_ns)
+{
+    int64_t now = snapshot->monotonic_ns, left_ns;
+
+    if (clock != QH_CLOCK_REALTIME || now == QH_TIME_UNKNOWN ||
+        __builtin_sub_overflow(expire_ns, now, &left_ns)) {
+        return QH_TIME_UNKNOWN;
+    }
+    return left_ns;
+}
+
 bool qh_backtrace_has(const struct qh_backtrace *stack, const char *function)
 {
     for (size_t i = 0; i < stack->count; i++) {

@@ -151,6 +151,10 @@ struct qh_coroutine {
     struct raddr stack_start; /* the guard page */
     uint64_t stack_bytes;
     pid_t tid; /* running or entered: the thread; else 0 */
+    /* What it will go on with: those that setjmp saves, with the pointer guard
+     * taken off. Of a running one what it once went on with. None are known
+     * when they could not be read. */
+    struct qh_registers regs;
     struct qh_backtrace stack;
 };
 
@@ -214,15 +218,19 @@ struct qh_graph_lock {
 struct qh_snapshot {
     struct qh_arena arena;
 
-    bool is_core;
+    /* Of a core, and of a process that another tracer holds, there is one
+     * sample: nothing in it moves. */
+    enum qh_target_kind kind;
+    pid_t held_by;      /* held: the tracer, 0 when none is to be seen */
+    const char *holder; /* its comm */
     pid_t pid;
     const char *name; /* comm */
     const char *exe;
-    const char *core; /* path, NULL for a live target */
+    const char *core; /* path, NULL for a process */
     const char *build_id;
     const char *version; /* "10.2.2", or NULL */
 
-    int64_t pause_ns;     /* the stop of this sample; QH_TIME_UNKNOWN: core */
+    int64_t pause_ns;     /* the stop of this sample; UNKNOWN: none was made */
     int64_t monotonic_ns; /* CLOCK_MONOTONIC at the sample, or UNKNOWN */
     uint64_t bytes_read;  /* from the target's memory or the core, since it was
                              opened: this sample and those before it */
@@ -287,6 +295,10 @@ const struct qh_context *qh_snapshot_context(const struct qh_snapshot *snapshot,
                                              struct raddr address);
 const struct qh_coroutine *
 qh_snapshot_coroutine(const struct qh_snapshot *snapshot, struct raddr address);
+/* From the sample until `expire_ns` by that clock, negative when that is past;
+ * QH_TIME_UNKNOWN for clocks whose time is not known. */
+int64_t qh_snapshot_left_ns(const struct qh_snapshot *snapshot,
+                            enum qh_clock clock, int64_t expire_ns);
 /* Whether `function` is on the stack, inlined or not. */
 bool qh_backtrace_has(const struct qh_backtrace *stack, const char *function);
 

@@ -13,25 +13,37 @@
 
 enum { STATUS_BYTES = 8192 };
 
-struct qh_error *qh_access_traced(pid_t tid, const char *status)
+pid_t qh_access_tracer(const char *status, char ret_comm[64])
 {
     long tracer = 0;
-    char path[64], comm[64] = "";
+    char path[64];
 
+    ret_comm[0] = '\0';
     if (!qh_proc_parse_status(status, "TracerPid", &tracer) || !tracer) {
-        return NULL;
+        return 0;
     }
     snprintf(path, sizeof(path), "/proc/%ld/comm", tracer);
-    if (qh_proc_read(AT_FDCWD, path, comm, sizeof(comm)) > 0) {
-        comm[strcspn(comm, "\n")] = '\0';
+    if (qh_proc_read(AT_FDCWD, path, ret_comm, 64) > 0) {
+        ret_comm[strcspn(ret_comm, "\n")] = '\0';
+    }
+    return (pid_t)tracer;
+}
+
+struct qh_error *qh_access_traced(pid_t tid, const char *status)
+{
+    char comm[64];
+    pid_t tracer = qh_access_tracer(status, comm);
+
+    if (!tracer) {
+        return NULL;
     }
     return qh_error_try(
         qh_error_tid(qh_error_new(QH_ERR_TRACED,
-                                  "%d is already traced by %ld (%s)", (int)tid,
-                                  tracer, comm[0] ? comm : "unknown"),
+                                  "%d is already traced by %d (%s)", (int)tid,
+                                  (int)tracer, comm[0] ? comm : "unknown"),
                      tid),
-        "detach %s (pid %ld), or have it write a core (in gdb: gcore)",
-        comm[0] ? comm : "it", tracer);
+        "detach %s (pid %d), or have it write a core (in gdb: gcore)",
+        comm[0] ? comm : "it", (int)tracer);
 }
 
 /* What each value of kernel.yama.ptrace_scope means:
@@ -185,7 +197,9 @@ struct qh_error *qh_access_check(struct qh_live *live)
         live->count = 0;
     }
     QH_TRY(check_kind(live));
-    QH_TRY(check_traced(live));
+    if (!live->is_held) {
+        QH_TRY(check_traced(live));
+    }
     QH_TRY(check_permission(live));
     return check_architecture(live);
 }

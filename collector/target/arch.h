@@ -17,6 +17,9 @@ void qh_arch_registers(const struct user_regs_struct *user,
                        struct qh_registers *ret, uint64_t *ret_fs_base,
                        int64_t *ret_orig);
 
+/* "rax" of 0, and so on by DWARF number; `reg` < QH_REG_COUNT. */
+const char *qh_arch_register_name(unsigned reg);
+
 /* Where a thread keeps the guard that setjmp mixes into its pointers. */
 struct raddr qh_arch_pointer_guard(uint64_t fs_base);
 

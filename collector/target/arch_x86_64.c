@@ -38,6 +38,16 @@ void qh_arch_registers(const struct user_regs_struct *user,
     *ret_orig = (int64_t)user->orig_rax;
 }
 
+const char *qh_arch_register_name(unsigned reg)
+{
+    static const char *const names[QH_REG_COUNT] = {
+        "rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", "r8",
+        "r9",  "r10", "r11", "r12", "r13", "r14", "r15", "rip",
+    };
+
+    return names[reg];
+}
+
 struct raddr qh_arch_pointer_guard(uint64_t fs_base)
 {
     return qh_raddr(fs_base + POINTER_GUARD_OFFSET);

@@ -25,6 +25,7 @@ static void live_destroy(struct qh_target *target)
     free(live->tracees);
     free(live->text);
     free(live->ran);
+    free(live->handed);
     free(live);
 }
 
@@ -140,6 +141,18 @@ static const struct qh_target_ops live_ops = {
     .eventfd_count = live_eventfd_count,
 };
 
+static const struct qh_target_ops held_ops = {
+    .destroy = live_destroy,
+    .stop = qh_held_stop,
+    .resume = qh_held_resume,
+    .read = qh_live_read,
+    .read_some = qh_live_read_some,
+    .prefetch = qh_live_prefetch,
+    .open_file = live_open_file,
+    .clock = live_clock,
+    .eventfd_count = live_eventfd_count,
+};
+
 static struct qh_error *no_process(pid_t pid)
 {
     return qh_error_tid(
@@ -187,10 +200,9 @@ static struct qh_error *read_exe(struct qh_target *target)
     return target->process.exe ? NULL : qh_error_no_memory();
 }
 
-static struct qh_error *read_modules(struct qh_target *target)
+struct qh_error *qh_live_read_maps(struct qh_target *target)
 {
     struct qh_live *live = target->live;
-    char auxv[4096];
     QH_CLEANUP(qh_close_guard)
     int fd = openat(live->dir, "maps", O_RDONLY | O_CLOEXEC);
     int failed = fd < 0
@@ -205,15 +217,21 @@ static struct qh_error *read_modules(struct qh_target *target)
         return failed && failed != -ENOMEM ? no_process(live->pid)
                                            : qh_error_no_memory();
     }
-    QH_TRY(qh_maps_parse(target, text));
-    ssize_t got = qh_proc_read(live->dir, "auxv", auxv, sizeof(auxv));
+    return qh_maps_parse(target, text);
+}
+
+static struct qh_error *read_modules(struct qh_target *target)
+{
+    char auxv[4096];
+
+    QH_TRY(qh_live_read_maps(target));
+    ssize_t got = qh_proc_read(target->live->dir, "auxv", auxv, sizeof(auxv));
     size_t bytes = got > 0 ? (size_t)got : 0;
     return qh_modules_find(target, qh_auxv_value(auxv, bytes, AT_PHDR),
                            qh_auxv_value(auxv, bytes, AT_SYSINFO_EHDR));
 }
 
-static struct qh_error *open_live(struct qh_target *target, pid_t pid,
-                                  const struct qh_live_options *options)
+static struct qh_error *add_live(struct qh_target *target)
 {
     struct qh_live *live = calloc(1, sizeof(*live));
 
@@ -222,11 +240,16 @@ static struct qh_error *open_live(struct qh_target *target, pid_t pid,
     }
     *live = (struct qh_live){ .dir = -1, .tasks = -1, .maps = -1 };
     target->live = live;
-    target->ops = &live_ops;
-    live->stop_bound_ns = options && options->stop_bound_ns > 0
-                              ? options->stop_bound_ns
-                              : STOP_BOUND_NS;
-    QH_TRY(open_proc(live, pid));
+    live->is_held = target->process.kind == QH_TARGET_HELD;
+    target->ops = live->is_held ? &held_ops : &live_ops;
+    return NULL;
+}
+
+static struct qh_error *open_process(struct qh_target *target, pid_t pid)
+{
+    struct qh_live *live = target->live;
+
+    QH_TRY(pid > 0 ? open_proc(live, pid) : no_process(pid));
     if (live->pid == getpid()) {
         return qh_error_new(QH_ERR_USAGE, "process %d is qhang itself",
                             (int)pid);
@@ -245,11 +268,30 @@ struct qh_error *qh_target_open_live(pid_t pid,
 {
     QH_CLEANUP(qh_target_guard) struct qh_target *target = NULL;
 
-    if (pid <= 0) {
-        return no_process(pid);
-    }
     QH_TRY(qh_target_new(QH_TARGET_LIVE, &target));
-    QH_TRY(open_live(target, pid, options));
+    QH_TRY(add_live(target));
+    target->live->stop_bound_ns = options && options->stop_bound_ns > 0
+                                      ? options->stop_bound_ns
+                                      : STOP_BOUND_NS;
+    QH_TRY(open_process(target, pid));
+    *ret = target;
+    target = NULL;
+    return NULL;
+}
+
+/* That it is held is looked at here already: what comes next, loading debug
+ * information, takes longer. */
+struct qh_error *qh_target_open_held(pid_t pid, const char *registers,
+                                     struct qh_target **ret)
+{
+    QH_CLEANUP(qh_target_guard) struct qh_target *target = NULL;
+
+    QH_TRY(qh_target_new(QH_TARGET_HELD, &target));
+    QH_TRY(add_live(target));
+    QH_TRY(qh_handed_read(registers, &target->live->handed,
+                          &target->live->handed_count));
+    QH_TRY(open_process(target, pid));
+    QH_TRY(qh_held_stop(target));
     *ret = target;
     target = NULL;
     return NULL;

@@ -34,6 +34,15 @@ struct qh_last_ran {
     int64_t ns;
 };
 
+/* The registers of one thread of a held process, as they were handed in. */
+struct qh_handed {
+    pid_t tid;
+    struct qh_registers regs;
+    uint64_t fs_base;
+    int64_t orig_rax;
+    bool has_fs_base, has_orig_rax;
+};
+
 struct qh_live {
     pid_t pid;
     int dir;   /* /proc/PID */
@@ -53,11 +62,26 @@ struct qh_live {
     int64_t pause_start_ns;
     int64_t clock_skew_ns; /* target's CLOCK_MONOTONIC minus qhang's */
     int64_t stop_monotonic_ns, stop_realtime_ns;
+    bool is_held; /* by another tracer, who handed these in: */
+    struct qh_handed *handed; /* malloc'd */
+    size_t handed_count;
 };
+
+/* live.c: reads the memory map anew. */
+struct qh_error *qh_live_read_maps(struct qh_target *target) QH_MUST_CHECK;
 
 /* stop.c */
 struct qh_error *qh_live_stop(struct qh_target *target) QH_MUST_CHECK;
 void qh_live_resume(struct qh_target *target);
+
+/* held.c: the same for a held process, where nothing is stopped or let go. */
+struct qh_error *qh_held_stop(struct qh_target *target) QH_MUST_CHECK;
+void qh_held_resume(struct qh_target *target);
+
+/* handed.c: reads the registers that are handed in; see qh_target_open_held().
+ * `*ret` is malloc'd, in the order of the file. */
+struct qh_error *qh_handed_read(const char *path, struct qh_handed **ret,
+                                size_t *ret_count) QH_MUST_CHECK;
 
 /* tasks.c: what is read of the threads while they run. Lists them anew into
  * `live->tracees`. `last_ran`: whether nothing has disturbed them yet. */
@@ -68,11 +92,21 @@ struct qh_error *qh_live_observe(struct qh_target *target,
 int qh_live_list(struct qh_live *live, bool brief, size_t *ret_added);
 /* State of a thread now, 'X' when it is gone. */
 char qh_live_state(const struct qh_live *live, pid_t tid);
+/*
+ * What /proc/PID/task/TID/syscall shows of a thread that does not run: the
+ * system call that it is in and its arguments, if any, rsp and rip. Sets these
+ * registers and orig_rax; false when it shows nothing.
+ */
+bool qh_live_read_syscall(const struct qh_live *live, struct qh_task *task);
+/* Makes the tracees' tasks those of the target. */
+struct qh_error *qh_live_publish_tasks(struct qh_target *target) QH_MUST_CHECK;
 
 /* access.c: whether the process may be examined, and why not. */
 struct qh_error *qh_access_check(struct qh_live *live) QH_MUST_CHECK;
-/* Who traces the thread or process whose status file is `status`; NULL when
- * nobody does. */
+/* Who traces the thread or process whose status file is `status`, with its
+ * comm; 0 when nobody does that can be seen from here. */
+pid_t qh_access_tracer(const char *status, char ret_comm[64]);
+/* The same as an error; NULL when nobody does. */
 struct qh_error *qh_access_traced(pid_t tid, const char *status) QH_MUST_CHECK;
 /*
  * What is said when the kernel refuses. `owner` and `self` are the uids of the

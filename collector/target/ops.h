@@ -2,8 +2,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * target.c holds what is the same for both kinds and hands the rest on through
- * a table of functions. live.c, stop.c and access.c are the live kind, core.c
- * and its neighbours the other. Nothing outside this folder includes this.
+ * a table of functions. live.c, stop.c and access.c are the live kind, of which
+ * held.c makes one that is not stopped but found so; core.c and its neighbours
+ * are the other. Nothing outside this folder includes this.
  *
  * All that a target gives out (mappings, tasks, modules, strings) lies in its
  * arena until it is destroyed: a second stop makes new arrays and leaves the
@@ -57,9 +58,9 @@ struct qh_target {
     int64_t pause_ns;
     uint64_t bytes_read;
     uint64_t late_reads;
-    struct qh_cache cache; /* live only */
+    struct qh_cache cache; /* of a process only */
     struct qh_live *live;  /* NULL for a core */
-    struct qh_core *core;  /* NULL for a live target */
+    struct qh_core *core;  /* NULL for a process */
 };
 
 /* Now, by a clock of <time.h>. */

@@ -20,7 +20,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -258,33 +257,6 @@ static struct qh_error *stop_all(struct qh_live *live)
     return try_kernel_again(live, deadline);
 }
 
-/* A thread that does not stop still shows where it went into the kernel, and
- * with what: proc(5), /proc/PID/syscall. The arguments' order: rdi, rsi, rdx,
- * r10, r8, r9, then rsp and rip. */
-static void read_syscall(const struct qh_live *live, struct qh_task *task)
-{
-    static const unsigned order[] = { QH_REG_RDI, QH_REG_RSI, QH_REG_RDX, 10, 8,
-                                      9,          QH_REG_RSP, QH_REG_RIP };
-    uint64_t v[QH_COUNT(order)];
-    int64_t number;
-    char text[512];
-
-    if (qh_proc_read_task(live->tasks, task->tid, "syscall", text,
-                          sizeof(text)) <= 0 ||
-        sscanf(text,
-               "%" SCNd64 " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64
-               " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64,
-               &number, &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &v[6],
-               &v[7]) != 9) {
-        return;
-    }
-    task->orig_rax = number;
-    for (unsigned i = 0; i < QH_COUNT(order); i++) {
-        task->regs.dwarf[order[i]] = v[i];
-        task->regs.known |= 1u << order[i];
-    }
-}
-
 static void read_registers(const struct qh_live *live, struct qh_tracee *tracee)
 {
     struct user_regs_struct user;
@@ -299,41 +271,8 @@ static void read_registers(const struct qh_live *live, struct qh_tracee *tracee)
         task->stop = QH_TASK_GONE; /* killed: that gets through a stop */
     } else {
         task->stop = QH_TASK_IN_KERNEL;
-        read_syscall(live, task);
+        qh_live_read_syscall(live, task);
     }
-}
-
-static int by_tid(const void *a, const void *b)
-{
-    const struct qh_task *left = a, *right = b;
-
-    return (left->tid > right->tid) - (left->tid < right->tid);
-}
-
-static struct qh_error *publish_tasks(struct qh_target *target)
-{
-    struct qh_live *live = target->live;
-    size_t present = 0;
-    struct qh_task *tasks =
-        qh_arena_alloc(&target->arena, (live->count + 1) * sizeof(*tasks));
-
-    if (!tasks) {
-        return qh_error_no_memory();
-    }
-    for (size_t i = 0; i < live->count; i++) {
-        read_registers(live, &live->tracees[i]);
-        tasks[i] = live->tracees[i].task;
-        present += tasks[i].stop != QH_TASK_GONE;
-    }
-    if (!present) {
-        return qh_error_tid(qh_error_new(QH_ERR_EXITED, "process %d has exited",
-                                         (int)live->pid),
-                            live->pid);
-    }
-    qsort(tasks, live->count, sizeof(*tasks), by_tid);
-    target->tasks = tasks;
-    target->task_count = live->count;
-    return NULL;
 }
 
 static struct qh_error *read_maps(struct qh_target *target)
@@ -356,9 +295,14 @@ static struct qh_error *read_maps(struct qh_target *target)
 
 static struct qh_error *look_around(struct qh_target *target)
 {
-    QH_TRY(publish_tasks(target));
-    target->live->stop_monotonic_ns = qh_now_ns(CLOCK_MONOTONIC);
-    target->live->stop_realtime_ns = qh_now_ns(CLOCK_REALTIME);
+    struct qh_live *live = target->live;
+
+    for (size_t i = 0; i < live->count; i++) {
+        read_registers(live, &live->tracees[i]);
+    }
+    QH_TRY(qh_live_publish_tasks(target));
+    live->stop_monotonic_ns = qh_now_ns(CLOCK_MONOTONIC);
+    live->stop_realtime_ns = qh_now_ns(CLOCK_REALTIME);
     return read_maps(target);
 }
 

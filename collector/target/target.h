@@ -1,7 +1,7 @@
 /* Where bytes come from: a live process or a core, behind one interface.
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Nothing above this room knows which of the two it reads. Nothing above it
+ * Nothing above this room knows which of them it reads. Nothing above it
  * calls ptrace. Nothing here writes to the target.
  *
  * A live target is read with process_vm_readv through a page cache. The cache
@@ -10,6 +10,10 @@
  * and the objects judged in peace, as they were. A page that was not read
  * during the stop is read late, from the running process; qh_target_late_reads
  * counts those.
+ *
+ * A held target is a live one that another tracer, gdb say, keeps stopped. It
+ * can have one tracer only, so qhang does not attach: memory is read as of any
+ * live target, and whoever holds it hands in the registers.
  *
  * A core is read from its PT_LOAD segments. A page that the core leaves out
  * (FileSz below MemSz) is unreadable, not zero; but where NT_FILE says that a
@@ -26,7 +30,7 @@
 
 struct qh_target;
 
-enum qh_target_kind { QH_TARGET_LIVE, QH_TARGET_CORE };
+enum qh_target_kind { QH_TARGET_LIVE, QH_TARGET_HELD, QH_TARGET_CORE };
 
 struct qh_live_options {
     /* A thread that has not stopped by then is left alone; 0: 50 ms. */
@@ -61,6 +65,7 @@ struct qh_registers {
 enum qh_task_stop {
     QH_TASK_STOPPED,   /* registers are valid */
     QH_TASK_IN_KERNEL, /* did not stop within the bound (state D) */
+    QH_TASK_UNTOLD,    /* held, but its registers were not handed in */
     QH_TASK_GONE       /* exited meanwhile */
 };
 
@@ -70,12 +75,15 @@ struct qh_task {
     char state;     /* R, S, D, T, ... before the stop; 0 for a core */
     char wchan[64]; /* kernel function it waits in, "" when not known */
     enum qh_task_stop stop;
+    /* What of its registers was not handed in, in words; NULL: nothing. Owned
+     * by the target. */
+    const char *untold;
     struct qh_registers regs;
     uint64_t fs_base;
     int64_t orig_rax; /* number of the system call that it is in, else -1 */
     /* CLOCK_MONOTONIC when it last was on a CPU, as read before the first
-     * stop disturbed it; 0 when not known. From se.exec_start in
-     * /proc/PID/task/TID/sched, kernel/sched/debug.c. */
+     * stop disturbed it; 0 when not known, as of a held thread. From
+     * se.exec_start in /proc/PID/task/TID/sched, kernel/sched/debug.c. */
     int64_t last_ran_ns;
 };
 
@@ -106,7 +114,9 @@ struct qh_process {
     pid_t pid;
     char name[64];    /* comm */
     const char *exe;  /* path of the executable, "" if not known */
-    const char *core; /* path of the core, NULL for a live target */
+    const char *core; /* path of the core, NULL for a process */
+    pid_t held_by;    /* held: the tracer; 0 when none is to be seen */
+    char holder[64];  /* its comm */
     /* Why the core is not whole ("cut short at ..."), or NULL. */
     const char *damage;
 };
@@ -120,6 +130,18 @@ struct qh_process {
  */
 struct qh_error *qh_target_open_live(pid_t pid,
                                      const struct qh_live_options *options,
+                                     struct qh_target **ret) QH_MUST_CHECK;
+
+/*
+ * Opens a process that another tracer holds stopped; attaches to nothing.
+ * `registers` is the path of a file, or "-" for standard input, with a JSON
+ * object from tid (a string) to an object from register ("rax" to "r15",
+ * "rip", "fs_base", "orig_rax") to value (a hex string, or a signed integer);
+ * others are passed over, what is not there is not known. Errors: as of
+ * qh_target_open_live() but TRACED; NOT_HELD (a thread is not stopped),
+ * BAD_REGISTERS (no such object, or not these threads' registers).
+ */
+struct qh_error *qh_target_open_held(pid_t pid, const char *registers,
                                      struct qh_target **ret) QH_MUST_CHECK;
 
 /*
@@ -141,8 +163,9 @@ const struct qh_process *qh_target_process(const struct qh_target *target);
 /*
  * Stops every thread: lists and seizes until no new one appears, waits for
  * each within the bound. Empties the page cache and reads the map anew. A core
- * is always stopped; there this only prepares its tasks. Errors: EXITED,
- * TRACED, PERMISSION.
+ * is always stopped; there this only prepares its tasks. A held target is seen
+ * to be held. Errors: EXITED, TRACED, PERMISSION, and of a held target those of
+ * its opening.
  */
 struct qh_error *qh_target_stop(struct qh_target *target) QH_MUST_CHECK;
 /* Puts every thread back to the state that it was in (also one that SIGSTOP
@@ -215,10 +238,12 @@ uint64_t qh_target_late_reads(const struct qh_target *target);
 
 /*
  * What CLOCK_MONOTONIC or CLOCK_REALTIME (`clock`, as in <time.h>) showed in
- * the target at the last stop, in ns; time namespaces are allowed for. A core
- * stores no clock: what can be told from the age of the core file, when it
- * comes from this boot of this kernel (same vdso build-id), else ABSENT. That
- * is an upper bound: a copy of a core is younger than its process.
+ * the target at the last stop, in ns; time namespaces are allowed for. For a
+ * held target that is when its tracer stopped it, where the kernel tells when a
+ * thread last ran. A core stores no clock: what can be told from the age of the
+ * core file, when it comes from this boot of this kernel (same vdso build-id),
+ * else ABSENT. That is an upper bound: a copy of a core is younger than its
+ * process.
  */
 struct qh_error *qh_target_clock(struct qh_target *target, int clock,
                                  int64_t *ret_ns) QH_MUST_CHECK;

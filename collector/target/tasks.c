@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -216,5 +217,68 @@ struct qh_error *qh_live_observe(struct qh_target *target, bool last_ran)
         return read_last_ran(live);
     }
     recall_last_ran(live);
+    return NULL;
+}
+
+/* proc(5), /proc/PID/syscall. The arguments' order: rdi, rsi, rdx, r10, r8, r9,
+ * then rsp and rip; these two alone stand behind -1, in no system call. */
+bool qh_live_read_syscall(const struct qh_live *live, struct qh_task *task)
+{
+    static const unsigned order[] = { QH_REG_RDI, QH_REG_RSI, QH_REG_RDX, 10, 8,
+                                      9,          QH_REG_RSP, QH_REG_RIP };
+    uint64_t v[QH_COUNT(order)];
+    int64_t number;
+    char text[512];
+
+    if (qh_proc_read_task(live->tasks, task->tid, "syscall", text,
+                          sizeof(text)) <= 0) {
+        return false;
+    }
+    int got =
+        sscanf(text,
+               "%" SCNd64 " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64
+               " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64,
+               &number, &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &v[6], &v[7]);
+    if (got != 9 && got != 3) {
+        return false;
+    }
+    unsigned first = got == 9 ? 0 : 6;
+    task->orig_rax = number;
+    for (unsigned i = first; i < QH_COUNT(order); i++) {
+        task->regs.dwarf[order[i]] = v[i - first];
+        task->regs.known |= 1u << order[i];
+    }
+    return true;
+}
+
+static int by_tid(const void *a, const void *b)
+{
+    const struct qh_task *left = a, *right = b;
+
+    return (left->tid > right->tid) - (left->tid < right->tid);
+}
+
+struct qh_error *qh_live_publish_tasks(struct qh_target *target)
+{
+    struct qh_live *live = target->live;
+    size_t present = 0;
+    struct qh_task *tasks =
+        qh_arena_alloc(&target->arena, (live->count + 1) * sizeof(*tasks));
+
+    if (!tasks) {
+        return qh_error_no_memory();
+    }
+    for (size_t i = 0; i < live->count; i++) {
+        tasks[i] = live->tracees[i].task;
+        present += tasks[i].stop != QH_TASK_GONE;
+    }
+    if (!present) {
+        return qh_error_tid(qh_error_new(QH_ERR_EXITED, "process %d has exited",
+                                         (int)live->pid),
+                            live->pid);
+    }
+    qsort(tasks, live->count, sizeof(*tasks), by_tid);
+    target->tasks = tasks;
+    target->task_count = live->count;
     return NULL;
 }

@@ -44,10 +44,11 @@ def under() -> list[str]:
 def qhang(*args: str | Path, **kwargs: Any) -> subprocess.CompletedProcess:
     """Runs qhang to its end; a hang of it fails the test."""
     kwargs.setdefault("stdout", subprocess.PIPE)
+    kwargs.setdefault("stdin", subprocess.DEVNULL)
     argv = [*under(), str(QHANG), *map(str, args)]
     done = subprocess.run(argv, stderr=subprocess.PIPE, timeout=LIMIT_S,
                           encoding="utf-8", errors="surrogateescape",
-                          stdin=subprocess.DEVNULL, **kwargs)
+                          **kwargs)
     print(f"$ {shlex.join(argv)}\n{done.stdout or ''}{done.stderr}"
           f"exit {done.returncode}")
     return done

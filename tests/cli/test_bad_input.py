@@ -134,12 +134,16 @@ def as_nobody(argv: list[str | Path]) -> subprocess.CompletedProcess:
                           capture_output=True, timeout=60)
 
 
-def test_another_user(open_folder: Path) -> None:
+@pytest.mark.parametrize("held", [False, True])
+def test_another_user(open_folder: Path, held: bool) -> None:
     """Says what it takes to be allowed."""
     if os.getuid():
         pytest.skip("needs root, to be another user")
+    registers = open_folder / "registers"
+    registers.write_text("{}")
     with Victim("wake-lost") as victim:
-        done = as_nobody([open_folder / "qhang", "diagnose", str(victim.pid)])
+        done = as_nobody([open_folder / "qhang", "diagnose", str(victim.pid),
+                          *(["--registers", registers] if held else [])])
         assert done.returncode == FAILED
         assert done.stdout == ""
         assert "sudo" in done.stderr and "CAP_SYS_PTRACE" in done.stderr

@@ -100,13 +100,13 @@ def complete(words: list[str], cwd: Path | None = None) -> list[str]:
 
 
 def test_completion_of_files(tmp_path: Path) -> None:
-    """Files for --core and --exe, folders only for --debuginfo; a blank or a
-    star in a name does no harm."""
+    """Files for --core, --exe and --registers, folders only for --debuginfo; a
+    blank or a star in a name does no harm."""
     for name in ("core one", "core*two"):
         (tmp_path / name).touch()
     (tmp_path / "core-folder").mkdir()
     every = {"core one", "core*two", "core-folder"}
-    for option in ("--core", "--exe"):
+    for option in ("--core", "--exe", "--registers"):
         assert set(complete(["qhang", "diagnose", option, "co"],
                             tmp_path)) == every
     assert complete(["qhang", "diagnose", "--debuginfo", "co"],

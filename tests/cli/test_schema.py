@@ -72,6 +72,43 @@ def test_bytes_read() -> None:
     assert emitted("empty")["bytes_read"] == 0
 
 
+def test_registers_of_a_coroutine() -> None:
+    """Each under its name (numbers: System V ABI, figure 3.36), and none of a
+    coroutine that runs or of which none are known."""
+    numbers = {"rbx": 3, "rbp": 6, "rsp": 7, "r12": 12, "r13": 13, "r14": 14,
+               "r15": 15, "rip": 16}
+
+    def cleaner(world: str) -> Any:
+        [found] = [c for c in emitted(world)["coroutines"]
+                   if c["entry"] == "cache_clean_timer"]
+        return found
+
+    assert cleaner("full")["registers"] == {
+        name: hex(0x100 + number) for name, number in numbers.items()}
+    assert cleaner("full")["frames"][0]["sp"] == "0x9000"
+    assert cleaner("running")["registers"] is None
+    assert cleaner("erased")["registers"] is None
+
+
+def test_place() -> None:
+    """`at` passes over how one waits, as the text report does."""
+    told = emitted("wake-lost")
+    main = next(t for t in told["threads"] if t["role"] == "main")
+    assert main["at"] == "cache_clean_timer_del_and_wait"
+    assert told["coroutines"][0]["at"] == "qemu_co_sleep"
+    assert [t["at"] for t in emitted("unknown")["threads"]] == [None] * 3
+
+
+def test_time_left_of_timers() -> None:
+    """Told of the clock whose time is known, and of no other; and not when
+    the difference is no number of 64 bits."""
+    for world, clock, left_ns in (("full", "host", None),
+                                  ("running", "realtime", -30),
+                                  ("hostile", "realtime", None)):
+        [timer] = emitted(world)["timers"]
+        assert (timer["clock"], timer["left_ns"]) == (clock, left_ns)
+
+
 def test_mutants_are_refused() -> None:
     """A report with a member more, less, or of another type is not valid."""
     told = emitted("full")

@@ -26,6 +26,8 @@ WRONG = [
     (("diagnose", "1", "2"), "one PID"),
     (("diagnose", "--core", "x", "1"), "--core"),
     (("diagnose", "--exe", "x", "1"), "--exe"),
+    (("diagnose", "--registers", "x", "--core", "x"), "--registers"),
+    (("diagnose", "--registers", "x"), "PID"),
     (("diagnose", "--core"), "--core"),
     (("diagnose", "--json=yes", "1"), "--json"),
     (("diagnose", "--nonsense", "1"), "--nonsense"),

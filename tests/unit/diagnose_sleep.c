@@ -260,7 +260,7 @@ static void test_timer_of_core(void **state)
     struct world *world = world_wake_lost();
     struct qh_findings *findings;
 
-    world->snapshot->is_core = true;
+    world->snapshot->kind = QH_TARGET_CORE;
     world->sleeper->left_ns = -1;
     findings = world_diagnose(world);
     assert_int_equal(findings->count, 1);

@@ -47,6 +47,11 @@ static struct world *full(void)
     s->blocked_ns = 20000000000;
     s->blocked_source = "timer";
     s->blocked_at_least = true;
+    world->cleaner->stack.frames[0].sp = qh_raddr(0x9000);
+    for (uint64_t i = 0; i < QH_REG_COUNT; i++) {
+        world->cleaner->regs.dwarf[i] = 0x100 + i; /* by DWARF number */
+    }
+    world->cleaner->regs.known = UINT32_MAX;
     world->cleaner->locks_held = UINT64_MAX;
     world->cleaner->stack_start = qh_raddr(UINT64_MAX);
     world->cleaner->stack_bytes = UINT64_MAX;
@@ -94,12 +99,26 @@ static struct world *hostile(void)
     struct qh_snapshot *s = world->snapshot;
 
     s->name = s->exe = s->version = s->qmp_command = name;
+    s->timers[0].clock = QH_CLOCK_REALTIME;
+    s->timers[0].expire_ns = INT64_MIN + 1;
     world->io0->iothread = world->main->name = world->io0->blocked_in = name;
     world->cleaner->entry = world->cleaner->scheduled = name;
     world->cleaner->stack.frames[1].function = name;
     world->cleaner->stack.frames[1].file = name;
     world->sleeper->cleaner.node = name;
     assert_null(qh_snapshot_gap(s, name, qh_raddr(1), name, name));
+    return world;
+}
+
+/* What the cleaner's jmp_buf holds is not what it has while it runs. */
+static struct world *running(void)
+{
+    struct world *world = full();
+    struct qh_snapshot *s = world->snapshot;
+
+    world->cleaner->state = QH_CO_RUNNING;
+    s->timers[0].clock = QH_CLOCK_REALTIME;
+    s->timers[0].expire_ns = s->monotonic_ns - 30;
     return world;
 }
 
@@ -116,8 +135,19 @@ static struct world *core(void)
 {
     struct world *world = world_graph();
 
-    world->snapshot->is_core = true;
+    world->snapshot->kind = QH_TARGET_CORE;
     world->snapshot->core = "/var/crash/core.100";
+    return world;
+}
+
+static struct world *held(void)
+{
+    struct world *world = world_wake_lost();
+
+    world->snapshot->kind = QH_TARGET_HELD;
+    world->snapshot->held_by = 4711;
+    world->snapshot->holder = "gdb";
+    world->snapshot->pause_ns = QH_TIME_UNKNOWN;
     return world;
 }
 
@@ -138,7 +168,8 @@ static const struct {
     { "erased", world_erased }, { "graph", world_graph },
     { "full", full },           { "unknown", unknown },
     { "hostile", hostile },     { "gaps", gaps },
-    { "core", core },           { "empty", empty },
+    { "core", core },           { "held", held },
+    { "running", running },     { "empty", empty },
 };
 
 static int emit(struct world *world)

@@ -191,7 +191,7 @@ static void test_core(void **state)
 {
     struct world *world = world_wake_lost();
 
-    world->snapshot->is_core = true;
+    world->snapshot->kind = QH_TARGET_CORE;
     world->snapshot->core = "/var/crash/core.100";
     world->snapshot->blocked_ns = 20 * S_NS;
     QH_CLEANUP(qh_free_guard) char *text = text_of(world);
@@ -200,6 +200,24 @@ static void test_core(void **state)
     assert_silent_about(text, "paused");
     assert_says(text, "579 s, from when the core was taken");
     assert_tidy(text);
+    world_destroy(world);
+}
+
+static void test_held(void **state)
+{
+    struct world *world = world_wake_lost();
+
+    world->snapshot->kind = QH_TARGET_HELD;
+    world->snapshot->blocked_ns = 20 * S_NS;
+    world->snapshot->held_by = 4711;
+    world->snapshot->holder = "gdb \x1b[31m";
+    QH_CLEANUP(qh_free_guard) char *text = text_of(world);
+    assert_says(text, "blocked 20 s, held by gdb \\x1b[31m (4711)\n");
+    assert_silent_about(text, "paused");
+    assert_tidy(text);
+    world->snapshot->held_by = 0;
+    QH_CLEANUP(qh_free_guard) char *unseen = text_of(world);
+    assert_says(unseen, "blocked 20 s, held\n");
     world_destroy(world);
 }
 
@@ -268,7 +286,7 @@ static void test_hostile_names(void **state)
         assert_null(qh_snapshot_gap(s, name, qh_raddr(UINT64_MAX), name, name));
         char *hung = text_of(world);
         world->sleeper->cleaner.interval_s = 1;
-        s->is_core = true;
+        s->kind = QH_TARGET_CORE;
         s->core = name;
         char *clean = text_of(world);
         for (char *text = hung; text; text = text == hung ? clean : NULL) {
@@ -402,6 +420,7 @@ int main(void)
         cmocka_unit_test(test_clean),
         cmocka_unit_test(test_incomplete_is_not_clean),
         cmocka_unit_test(test_core),
+        cmocka_unit_test(test_held),
         cmocka_unit_test(test_unknown_everywhere),
         cmocka_unit_test(test_hostile_names),
         cmocka_unit_test(test_colour),

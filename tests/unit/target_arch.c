@@ -41,6 +41,7 @@ static void test_jmpbuf(void **state)
     assert_true(regs.dwarf[QH_REG_RIP] > start &&
                 regs.dwarf[QH_REG_RIP] < start + 4096);
     assert_true(regs.known & 1u << QH_REG_RBX);
+    assert_string_equal(qh_arch_register_name(QH_REG_RBX), "rbx");
     assert_false(regs.known & 1u << QH_REG_RAX);
 }
 
