@@ -91,6 +91,13 @@ class Build:
 
 CLANG = Flavour("clang", ("--cc=clang",))
 DEBUG = Flavour("O0", ("--enable-debug",))
+# Other code of the same source, for `qhang verify`.
+OTHERS = (CLANG, DEBUG, Flavour("O3", ("--extra-cflags=-O3",)),
+          Flavour("lto", ("--enable-lto",)),
+          Flavour("clang-O0", ("--cc=clang", "--enable-debug")),
+          Flavour("clang-O3", ("--cc=clang", "--extra-cflags=-O3")))
+STATES: dict[str, tuple[str, ...]] = {
+    "stock": (), "graphfix": ("graph",), "fixed": ("graph", "sleep")}
 
 BUILDS = {build.name: build for build in (
     Build("stock", (), TOOLS),
@@ -108,7 +115,10 @@ BUILDS = {build.name: build for build in (
     Build("stock-again", ("graph", "sleep", "faulty-graph", "faulty-sleep"),
           DAEMON),
     Build("graphfix-again", ("graph", "sleep", "faulty-sleep"), DAEMON),
+    *(Build(f"verify-{flavour.name}-{name}", parts, DAEMON, flavour)
+      for flavour in OTHERS for name, parts in STATES.items()),
 )}
+VERIFIED = tuple(name for name in BUILDS if name.startswith("verify-"))
 FIRST = ("stock", "graphfix", "fixed")
 
 

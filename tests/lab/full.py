@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 import time
@@ -31,7 +32,8 @@ from healthy import Worker, busy_io, churn
 from labapt import LabError, SourceMissing
 from labqhang import (Diagnosis, check_clean, check_erased, check_unkicked,
                       check_wake_lost, diagnose_core, diagnose_pid, gcore,
-                      kernel_core, truth_of_pid)
+                      kernel_core, truth_of_pid,
+                      verify)
 from race import (ERASED, GRAPH, HANG, INTERLEAVINGS, SURVIVES,
                   WAKE_BEFORE_ARM)
 
@@ -247,6 +249,27 @@ def _upgrade_rows() -> list[Row]:
     ]
 
 
+def judged(build: str) -> Case:
+    """A build's daemon by its machine code, with its symbols and without."""
+    state = build.rsplit("-", 1)[1]
+    sleep = "safe" if state == "fixed" else "vulnerable"
+    graph = "vulnerable" if state == "stock" else "safe"
+
+    def run(tally: Tally) -> None:
+        daemon = lab_build.lab_folder() / "bin" / build / "qemu-storage-daemon"
+        with tempfile.TemporaryDirectory() as folder:
+            bare = Path(folder) / daemon.name
+            subprocess.run(["strip", "-o", bare, daemon], check=True)
+            for path in (daemon, bare):
+                _, verdicts, _ = verify(path)
+                assert verdicts == {"sleep-wake": sleep, "sleep-arm": sleep,
+                                    "graph-unlock": graph}, (path, verdicts)
+                tally.notes["with symbols" if path == daemon
+                            else "stripped"] += 1
+
+    return run
+
+
 def rows() -> list[Row]:
     """Everything that "What it must show" asks of the lab."""
     return [
@@ -255,12 +278,15 @@ def rows() -> list[Row]:
         Row("natural", "stock daemon, natural", 10,
             natural("stock", False, cores=True)),
         *_forced_rows(), *_other_rows(), *_healthy_rows(), *_upgrade_rows(),
+        *(Row("verify", name.removeprefix("verify-"), 1, judged(name))
+          for name in lab_build.VERIFIED),
     ]
 
 
-SECTIONS = ("natural", "forced", "others", "healthy", "upgrade")
+SECTIONS = ("natural", "forced", "others", "healthy", "upgrade", "verify")
 BUILDS = {"natural": lab_build.FIRST, "forced": lab_build.FIRST,
           "healthy": lab_build.FIRST, "upgrade": ("stock", "graphfix"),
+          "verify": lab_build.VERIFIED,
           "others": (*lab_build.FIRST, "system", "system-stock", "clang",
                      "clang-system", "clang-stock", "O0", "O0-stock",
                      "stock-again", "graphfix-again")}

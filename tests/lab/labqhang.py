@@ -46,6 +46,20 @@ def qhang_program() -> Path:
     return build.absolute() / "collector" / "qhang"
 
 
+Verdicts = dict[str, str]
+
+
+def verify(path: Path) -> tuple[int, Verdicts, dict[str, Any]]:
+    """`qhang verify`: exit status, the verdict of each check, the report."""
+    done = subprocess.run([qhang_program(), "verify", "--json", str(path)],
+                          check=False, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, timeout=TIMEOUT_S)
+    report: dict[str, Any] = json.loads(done.stdout)
+    return (done.returncode,
+            {check["name"]: check["verdict"] for check in report["checks"]},
+            report)
+
+
 @dataclass(frozen=True)
 class Diagnosis:
     """One run of `qhang diagnose --json`."""

@@ -5,31 +5,17 @@ SPDX-License-Identifier: GPL-2.0-or-later
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import stockdebs
 from labapt import SourceMissing
-from labqhang import qhang_program
+from labqhang import Verdicts, verify
 
-Verdicts = dict[str, str]
 SAFE, VULNERABLE = 0, 1
-
-
-def verify(path: Path) -> tuple[int, Verdicts, dict[str, Any]]:
-    """Exit status, the verdict of each check, and the report."""
-    done = subprocess.run([qhang_program(), "verify", "--json", str(path)],
-                          check=False, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE)
-    report: dict[str, Any] = json.loads(done.stdout)
-    return (done.returncode,
-            {check["name"]: check["verdict"] for check in report["checks"]},
-            report)
 
 
 def truth(version: str) -> Verdicts:
