@@ -124,9 +124,9 @@ static struct qh_error *verify_folder(const char *folder,
     QH_TRY(verify_entries(daemon, programs));
     if (!programs->count) {
         return qh_error_try(
-            qh_error_path(qh_error_new(QH_ERR_NOT_QEMU,
-                                       "no QEMU program in this folder"),
-                          folder),
+            qh_error_path(
+                qh_error_new(QH_ERR_NOT_QEMU, "no QEMU program in this folder"),
+                folder),
             "give the folder that configure was run in, after a build");
     }
     return NULL;
@@ -151,9 +151,9 @@ static struct qh_error *verify_process(const char *pid,
     length = readlink(exe, path, sizeof(path) - 1);
     if (length < 0) {
         bool gone = errno == ENOENT;
-        struct qh_error *error = qh_error_errno(
-            gone ? QH_ERR_NO_PROCESS : QH_ERR_PERMISSION, errno,
-            "cannot find the program of process %s", pid);
+        struct qh_error *error =
+            qh_error_errno(gone ? QH_ERR_NO_PROCESS : QH_ERR_PERMISSION, errno,
+                           "cannot find the program of process %s", pid);
         return gone ? error
                     : qh_error_try(error, "run it with sudo, or give the "
                                           "program's path");

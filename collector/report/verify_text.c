@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <string.h>
 
-
 static int rank(enum qh_safety verdict)
 {
     return verdict == QH_VULNERABLE ? 2 : verdict == QH_UNDETERMINED;
@@ -142,7 +141,7 @@ struct qh_error *qh_verify_text(const struct qh_verify_report *report,
         }
         print_program(report, report->programs[i], out);
     }
-    return ferror(out) ? qh_error_errno(QH_ERR_SYSTEM, errno,
-                                        "cannot write the report")
-                       : NULL;
+    return ferror(out)
+               ? qh_error_errno(QH_ERR_SYSTEM, errno, "cannot write the report")
+               : NULL;
 }

@@ -136,11 +136,11 @@ static bool is_stack(const struct qh_flow *flow, struct qh_value address)
 #define GPR_NAMES(a, b, c, d) X86_REG_##a, X86_REG_##b, X86_REG_##c, X86_REG_##d
 /* 64, 32, 16 and 8 bits of each. */
 static const uint16_t gpr_names[QH_GPRS][4] = {
-    { GPR_NAMES(RAX, EAX, AX, AL) },     { GPR_NAMES(RCX, ECX, CX, CL) },
-    { GPR_NAMES(RDX, EDX, DX, DL) },     { GPR_NAMES(RBX, EBX, BX, BL) },
-    { GPR_NAMES(RSP, ESP, SP, SPL) },    { GPR_NAMES(RBP, EBP, BP, BPL) },
-    { GPR_NAMES(RSI, ESI, SI, SIL) },    { GPR_NAMES(RDI, EDI, DI, DIL) },
-    { GPR_NAMES(R8, R8D, R8W, R8B) },    { GPR_NAMES(R9, R9D, R9W, R9B) },
+    { GPR_NAMES(RAX, EAX, AX, AL) },      { GPR_NAMES(RCX, ECX, CX, CL) },
+    { GPR_NAMES(RDX, EDX, DX, DL) },      { GPR_NAMES(RBX, EBX, BX, BL) },
+    { GPR_NAMES(RSP, ESP, SP, SPL) },     { GPR_NAMES(RBP, EBP, BP, BPL) },
+    { GPR_NAMES(RSI, ESI, SI, SIL) },     { GPR_NAMES(RDI, EDI, DI, DIL) },
+    { GPR_NAMES(R8, R8D, R8W, R8B) },     { GPR_NAMES(R9, R9D, R9W, R9B) },
     { GPR_NAMES(R10, R10D, R10W, R10B) }, { GPR_NAMES(R11, R11D, R11W, R11B) },
     { GPR_NAMES(R12, R12D, R12W, R12B) }, { GPR_NAMES(R13, R13D, R13W, R13B) },
     { GPR_NAMES(R14, R14D, R14W, R14B) }, { GPR_NAMES(R15, R15D, R15W, R15B) },
@@ -163,7 +163,7 @@ static int gpr_of(unsigned reg, unsigned *ret_bytes)
     if (reg == X86_REG_AH || reg == X86_REG_CH || reg == X86_REG_DH ||
         reg == X86_REG_BH) {
         *ret_bytes = 1;
-        return reg == X86_REG_AH ? QH_RAX
+        return reg == X86_REG_AH   ? QH_RAX
                : reg == X86_REG_CH ? QH_RCX
                : reg == X86_REG_DH ? QH_RDX
                                    : QH_RBX;
@@ -233,8 +233,7 @@ static struct qh_value address_of(struct qh_flow *flow,
 }
 
 static struct qh_event *add_event(struct qh_flow *flow, struct state *state,
-                                  const cs_insn *insn,
-                                  enum qh_event_kind kind,
+                                  const cs_insn *insn, enum qh_event_kind kind,
                                   struct qh_value address)
 {
     static struct qh_event beyond;
@@ -265,8 +264,7 @@ static struct slot *slot_at(struct qh_flow *flow, struct state *state,
         flow->cut = true;
         return &state->slots[0];
     }
-    state->slots[state->slot_count] =
-        (struct slot){ offset, unknown(flow) };
+    state->slots[state->slot_count] = (struct slot){ offset, unknown(flow) };
     return &state->slots[state->slot_count++];
 }
 
@@ -446,8 +444,7 @@ static void run_xchg(struct qh_flow *flow, struct state *state,
     if (a->type == X86_OP_REG && b->type == X86_OP_REG) {
         struct qh_value value = register_value(flow, state, a->reg);
 
-        set_register(flow, state, a->reg,
-                     register_value(flow, state, b->reg));
+        set_register(flow, state, a->reg, register_value(flow, state, b->reg));
         set_register(flow, state, b->reg, value);
         return;
     }
@@ -564,9 +561,8 @@ static void add_call(struct qh_flow *flow, struct state *state,
     static const enum qh_gpr order[QH_CALL_ARGUMENTS] = { QH_RDI, QH_RSI,
                                                           QH_RDX, QH_RCX };
     const cs_x86_op *op = &insn->detail->x86.operands[0];
-    struct qh_value target = op->type == X86_OP_IMM
-                                 ? constant((uint64_t)op->imm)
-                                 : unknown(flow);
+    struct qh_value target =
+        op->type == X86_OP_IMM ? constant((uint64_t)op->imm) : unknown(flow);
     struct qh_event *event =
         add_event(flow, state, insn, QH_EVENT_CALL, target);
 
@@ -635,8 +631,7 @@ static const cs_insn *instruction_at(const struct qh_flow *flow,
                : NULL;
 }
 
-static const cs_insn *target_of(const struct qh_flow *flow,
-                                const cs_insn *insn)
+static const cs_insn *target_of(const struct qh_flow *flow, const cs_insn *insn)
 {
     const cs_x86_op *op = &insn->detail->x86.operands[0];
 
@@ -688,15 +683,14 @@ enum meaning { EQUAL, UNEQUAL, NEITHER };
 
 static enum meaning meaning_of(unsigned id)
 {
-    return id == X86_INS_JE || id == X86_INS_CMOVE    ? EQUAL
+    return id == X86_INS_JE || id == X86_INS_CMOVE     ? EQUAL
            : id == X86_INS_JNE || id == X86_INS_CMOVNE ? UNEQUAL
                                                        : NEITHER;
 }
 
 /* A copy of the state, for another way; NULL when there is no room for one.
  * Given back by depth--. */
-static struct state *fork_state(struct qh_flow *flow,
-                                const struct state *state)
+static struct state *fork_state(struct qh_flow *flow, const struct state *state)
 {
     struct state *other;
     uint8_t *visits;
@@ -809,8 +803,7 @@ static void follow(struct qh_flow *flow, struct state *state,
             enum meaning meaning = meaning_of(insn->id);
 
             branch(flow, state, meaning, target_of(flow, insn));
-            state->dead =
-                meaning != NEITHER && !learn(state, meaning != EQUAL);
+            state->dead = meaning != NEITHER && !learn(state, meaning != EQUAL);
         } else {
             run_one(flow, state, insn);
         }
@@ -854,8 +847,8 @@ static struct qh_error *make_states(struct qh_flow *flow)
     uint8_t *visits =
         qh_arena_alloc(&flow->arena, (MAX_DEPTH + 1) * flow->code_count);
 
-    flow->states = qh_arena_alloc(&flow->arena,
-                                  (MAX_DEPTH + 1) * sizeof(*flow->states));
+    flow->states =
+        qh_arena_alloc(&flow->arena, (MAX_DEPTH + 1) * sizeof(*flow->states));
     if (!flow->states || !visits) {
         return qh_error_no_memory();
     }
@@ -886,12 +879,11 @@ static void start(struct qh_flow *flow, uint64_t around)
     /* Origin 0 is that of constants. */
     (void)from(flow, QH_FROM_NOTHING, (struct qh_value){ 0, 0 }, 0);
     for (unsigned gpr = 0; gpr < QH_GPRS; gpr++) {
-        state->gpr[gpr] =
-            from(flow,
-                 gpr == QH_RSP         ? QH_FROM_STACK
-                 : first == flow->code ? QH_FROM_ARGUMENT
-                                       : QH_FROM_ELSEWHERE,
-                 constant(0), gpr);
+        state->gpr[gpr] = from(flow,
+                               gpr == QH_RSP         ? QH_FROM_STACK
+                               : first == flow->code ? QH_FROM_ARGUMENT
+                                                     : QH_FROM_ELSEWHERE,
+                               constant(0), gpr);
     }
     if (!flow->no_memory) {
         follow(flow, state, first);

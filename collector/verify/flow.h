@@ -40,8 +40,19 @@ struct qh_origin {
 };
 
 /* In the order of the encoding. */
-enum qh_gpr { QH_RAX, QH_RCX, QH_RDX, QH_RBX, QH_RSP, QH_RBP, QH_RSI, QH_RDI,
-              QH_R8, QH_R15 = 15, QH_GPRS };
+enum qh_gpr {
+    QH_RAX,
+    QH_RCX,
+    QH_RDX,
+    QH_RBX,
+    QH_RSP,
+    QH_RBP,
+    QH_RSI,
+    QH_RDI,
+    QH_R8,
+    QH_R15 = 15,
+    QH_GPRS
+};
 
 enum qh_event_kind {
     QH_EVENT_LOAD,

@@ -21,12 +21,12 @@ struct judge {
     size_t kick_count;
     /* Of the function that is looked at. */
     const struct qh_function *function;
-    unsigned counted;    /* paths that count down and return */
-    unsigned raised;     /* paths on which it counts up */
-    unsigned called;     /* that call a function that kicks */
-    unsigned inlined;    /* that do it themselves */
-    unsigned questions;  /* most static words that one of these asked */
-    unsigned silent;     /* that do not kick */
+    unsigned counted;   /* paths that count down and return */
+    unsigned raised;    /* paths on which it counts up */
+    unsigned called;    /* that call a function that kicks */
+    unsigned inlined;   /* that do it themselves */
+    unsigned questions; /* most static words that one of these asked */
+    unsigned silent;    /* that do not kick */
     const char *count_text;
     const char *question_text; /* on a path that does not kick */
     const char *kick_text;
@@ -146,8 +146,8 @@ static struct qh_error *find_kicks(const struct qh_image *image,
     struct qh_reference *references;
     size_t count;
 
-    judge->name_count = qh_image_strings(image, "dummy_bh_cb", judge->names,
-                                         MAX_STRINGS);
+    judge->name_count =
+        qh_image_strings(image, "dummy_bh_cb", judge->names, MAX_STRINGS);
     if (named) {
         add_kick(judge, named);
         return NULL;
@@ -155,7 +155,9 @@ static struct qh_error *find_kicks(const struct qh_image *image,
     QH_TRY(qh_image_references(image, judge->arena, judge->names,
                                judge->name_count, &references, &count));
     for (size_t i = 0; i < count; i++) {
-        add_kick(judge, references[i].function);
+        if (references[i].function) {
+            add_kick(judge, references[i].function);
+        }
     }
     return NULL;
 }
@@ -176,7 +178,7 @@ static struct qh_error *find_nameless(const struct qh_image *image,
     for (size_t i = 0; i < count; i++) {
         bool whole;
 
-        if (references[i].function == last) {
+        if (!references[i].function || references[i].function == last) {
             continue;
         }
         last = references[i].function;

@@ -46,8 +46,8 @@ static struct qh_error *read_file(int fd, struct qh_image *image)
         return qh_error_no_memory();
     }
     while (done < (size_t)stat.st_size) {
-        ssize_t got = pread(fd, image->file + done,
-                            (size_t)stat.st_size - done, (off_t)done);
+        ssize_t got = pread(fd, image->file + done, (size_t)stat.st_size - done,
+                            (off_t)done);
         if (got < 0 && errno != EINTR) {
             return qh_error_errno(QH_ERR_SYSTEM, errno, "cannot read the file");
         }
@@ -113,8 +113,15 @@ static struct qh_error *add_segment(struct qh_image *image,
 
 /* The encodings that .eh_frame_hdr has on x86-64 with every compiler: see the
  * LSB core specification, exception frames. */
-enum { HDR_BYTES = 12, PTR_PCREL_S4 = 0x1b, COUNT_U4 = 0x03,
-       TABLE_DATAREL_S4 = 0x3b, FDE_BEGIN = 8, FDE_RANGE = 12, FDE_BYTES = 16 };
+enum {
+    HDR_BYTES = 12,
+    PTR_PCREL_S4 = 0x1b,
+    COUNT_U4 = 0x03,
+    TABLE_DATAREL_S4 = 0x3b,
+    FDE_BEGIN = 8,
+    FDE_RANGE = 12,
+    FDE_BYTES = 16
+};
 
 static struct qh_error *read_functions(struct qh_image *image, uint64_t hdr)
 {
@@ -130,8 +137,8 @@ static struct qh_error *read_functions(struct qh_image *image, uint64_t hdr)
     if (!at || !count) {
         return NULL;
     }
-    image->functions = qh_arena_alloc(&image->arena,
-                                      count * sizeof(*image->functions));
+    image->functions =
+        qh_arena_alloc(&image->arena, count * sizeof(*image->functions));
     if (!image->functions) {
         return qh_error_no_memory();
     }
@@ -140,9 +147,9 @@ static struct qh_error *read_functions(struct qh_image *image, uint64_t hdr)
         uint64_t fde = hdr + (uint64_t)(int32_t)read_u32(at + 4);
         const uint8_t *entry = whole_at(image, fde, FDE_BYTES);
 
-        if (entry && fde + FDE_BEGIN +
-                         (uint64_t)(int32_t)read_u32(entry + FDE_BEGIN) ==
-                         start) {
+        if (entry &&
+            fde + FDE_BEGIN + (uint64_t)(int32_t)read_u32(entry + FDE_BEGIN) ==
+                start) {
             image->functions[image->function_count++] = (struct qh_function){
                 .start = start,
                 .end = start + read_u32(entry + FDE_RANGE),
@@ -260,9 +267,8 @@ struct dynamic {
 static const char *dynamic_name(const struct qh_image *image,
                                 const struct dynamic *dynamic, uint32_t index)
 {
-    const uint8_t *at =
-        whole_at(image, dynamic->symbols + index * sizeof(Elf64_Sym),
-                 sizeof(Elf64_Sym));
+    const uint8_t *at = whole_at(
+        image, dynamic->symbols + index * sizeof(Elf64_Sym), sizeof(Elf64_Sym));
     const uint8_t *strings =
         whole_at(image, dynamic->strings, dynamic->string_bytes);
     Elf64_Sym symbol;
@@ -329,8 +335,9 @@ static struct qh_error *read_relocations(struct qh_image *image,
         dynamic->jump_slot_bytes > image->file_bytes) {
         return NULL;
     }
-    most = (dynamic->rela_bytes + dynamic->jump_slot_bytes) /
-               sizeof(Elf64_Rela) + 1;
+    most =
+        (dynamic->rela_bytes + dynamic->jump_slot_bytes) / sizeof(Elf64_Rela) +
+        1;
     image->pointers =
         qh_arena_alloc(&image->arena, most * sizeof(*image->pointers));
     image->imports =
@@ -354,10 +361,12 @@ static struct qh_error *read_dynamic(struct qh_image *image, uint64_t start,
     const uint8_t *at = whole_at(image, start, bytes);
     struct dynamic dynamic = { 0 };
     uint64_t *const fields[] = {
-        [DT_RELA] = &dynamic.rela,         [DT_RELASZ] = &dynamic.rela_bytes,
+        [DT_RELA] = &dynamic.rela,
+        [DT_RELASZ] = &dynamic.rela_bytes,
         [DT_JMPREL] = &dynamic.jump_slots,
         [DT_PLTRELSZ] = &dynamic.jump_slot_bytes,
-        [DT_SYMTAB] = &dynamic.symbols,    [DT_STRTAB] = &dynamic.strings,
+        [DT_SYMTAB] = &dynamic.symbols,
+        [DT_STRTAB] = &dynamic.strings,
         [DT_STRSZ] = &dynamic.string_bytes,
     };
 
@@ -481,8 +490,7 @@ static void add_pointers_to(const struct qh_image *image,
             add_target(targets, image->pointers[i].slot);
         }
     }
-    for (size_t i = 0; !image->pointer_count && i < image->segment_count;
-         i++) {
+    for (size_t i = 0; !image->pointer_count && i < image->segment_count; i++) {
         const struct qh_segment *segment = &image->segments[i];
 
         for (uint64_t at = (segment->start + 7) & ~UINT64_C(7);
@@ -507,9 +515,8 @@ static bool is_target(const struct targets *targets, uint64_t address)
 static struct qh_error *scan(const struct qh_image *image,
                              const struct qh_segment *segment,
                              const struct targets *targets,
-                             struct qh_arena *arena,
-                             struct qh_reference **list, size_t *count,
-                             size_t *capacity)
+                             struct qh_arena *arena, struct qh_reference **list,
+                             size_t *count, size_t *capacity)
 {
     for (uint64_t at = segment->start; at + 4 <= segment->end; at++) {
         uint32_t word = read_u32(segment->bytes + (at - segment->start));
@@ -521,9 +528,6 @@ static struct qh_error *scan(const struct qh_image *image,
             continue;
         }
         function = qh_image_function(image, at);
-        if (!function) {
-            continue;
-        }
         added = qh_list_add(arena, list, count, capacity, sizeof(*added));
         if (!added) {
             return qh_error_no_memory();

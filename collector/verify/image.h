@@ -82,7 +82,7 @@ const char *qh_image_text(const struct qh_image *image, const char *text);
 
 /* Where a function refers to something. */
 struct qh_reference {
-    const struct qh_function *function;
+    const struct qh_function *function; /* NULL: in none that is known */
     uint64_t address; /* within it, near the instruction's end */
 };
 

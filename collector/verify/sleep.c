@@ -157,8 +157,8 @@ static const struct qh_event *find(const struct qh_event *events, size_t from,
 
 /* It came out of the word by a load; what else was done to the word? */
 static void judge_loaded(struct judge *judge, struct qh_flow *flow,
-                         const struct qh_event *events, size_t count,
-                         size_t at, struct qh_value field)
+                         const struct qh_event *events, size_t count, size_t at,
+                         struct qh_value field)
 {
     struct qh_value word = qh_flow_origin(flow, field)->address;
     const struct qh_event *loaded = NULL;
@@ -317,9 +317,8 @@ static void judge_path(struct qh_flow *flow, const struct qh_event *events,
     }
 }
 
-static struct qh_error *judge_references(struct judge *judge,
-                                         const uint64_t *addresses,
-                                         size_t count)
+static struct qh_error *
+judge_references(struct judge *judge, const uint64_t *addresses, size_t count)
 {
     struct qh_reference *references;
     size_t reference_count;
@@ -327,11 +326,13 @@ static struct qh_error *judge_references(struct judge *judge,
     QH_TRY(qh_image_references(judge->image, judge->arena, addresses, count,
                                &references, &reference_count));
     for (size_t i = 0; i < reference_count; i++) {
-        bool whole = true;
+        bool whole = false;
 
-        QH_TRY(qh_flow_run(judge->image, references[i].function, 0,
-                           judge_path, judge, &whole));
-        if (!whole) {
+        if (references[i].function) {
+            QH_TRY(qh_flow_run(judge->image, references[i].function, 0,
+                               judge_path, judge, &whole));
+        }
+        if (!whole && references[i].function) {
             /* A large function: what matters is close to the reference. */
             QH_TRY(qh_flow_run(judge->image, references[i].function,
                                references[i].address, judge_path, judge,
@@ -390,8 +391,8 @@ struct qh_error *qh_judge_sleep(const struct qh_image *image,
 {
     struct judge judge = { .image = image, .arena = arena };
 
-    judge.string_count = qh_image_strings(image, "qemu_co_sleep_ns",
-                                          judge.strings, MAX_STRINGS);
+    judge.string_count =
+        qh_image_strings(image, "qemu_co_sleep_ns", judge.strings, MAX_STRINGS);
     QH_TRY(judge_references(&judge, judge.strings, judge.string_count));
     /* Markers may bring further markers. */
     for (size_t i = 0; i < judge.marker_count; i++) {

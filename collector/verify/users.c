@@ -55,7 +55,8 @@ struct qh_error *qh_find_users(const struct qh_image *image,
         struct qh_verify_user *user;
 
         function = references[i].function;
-        if ((*ret_count && (*ret)[*ret_count - 1].address == function->start) ||
+        if (!function ||
+            (*ret_count && (*ret)[*ret_count - 1].address == function->start) ||
             (function->name &&
              (strncmp(function->name, "qemu_co_sleep", 13) == 0 ||
               strncmp(function->name, "co_sleep_cb", 11) == 0))) {

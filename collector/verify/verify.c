@@ -41,8 +41,7 @@ static struct qh_error *judge(const struct qh_image *image,
         }
         return NULL;
     }
-    QH_TRY(qh_judge_sleep(image, &verification->arena, &checks[0],
-                          &checks[1]));
+    QH_TRY(qh_judge_sleep(image, &verification->arena, &checks[0], &checks[1]));
     QH_TRY(qh_judge_graph(image, &verification->arena, &checks[2]));
     return qh_find_users(image, &verification->arena, &verification->users,
                          &verification->user_count);
@@ -76,17 +75,16 @@ static struct qh_error *keep_names(struct qh_verification *verification,
         verification->users[i].function =
             qh_arena_strdup(arena, verification->users[i].function);
     }
-    return verification->path && verification->build_id
-               ? NULL
-               : qh_error_no_memory();
+    return verification->path && verification->build_id ? NULL
+                                                        : qh_error_no_memory();
 }
 
 struct qh_error *qh_verify(int fd, const char *path,
                            struct qh_verification **ret)
 {
-    static const char *const names[QH_VERIFY_CHECKS] = {
-        "sleep-wake", "sleep-arm", "graph-unlock"
-    };
+    static const char *const names[QH_VERIFY_CHECKS] = { "sleep-wake",
+                                                         "sleep-arm",
+                                                         "graph-unlock" };
     struct qh_verification *verification = calloc(1, sizeof(*verification));
     QH_CLEANUP(qh_image_deinit) struct qh_image image = { .file = NULL };
     struct qh_error *error;
