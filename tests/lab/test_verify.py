@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+import build as lab_build
 import stockdebs
 from labapt import SourceMissing
-from labqhang import Verdicts, verify
+from labqhang import Verdicts, qhang_program, verify
 
 SAFE, VULNERABLE = 0, 1
 
@@ -70,3 +71,27 @@ def test_lab(lab: Path, tmp_path: Path, build: str, sleep: str, graph: str,
         if not stripped:
             assert {"qcow2 cache cleaner", "block-copy",
                     "co-timeout"} <= named
+
+
+def sessions() -> list[tuple[str, str]]:
+    """The command and the output of each session in docs/verify.md."""
+    text = (lab_build.CHECKOUT / "docs/verify.md").read_text()
+    found = re.findall(r"```\n\$ (qhang verify [^\n]*)\n(.*?)```", text, re.DOTALL)
+    assert len(found) == 2
+    return found
+
+
+def plain(text: str) -> list[str]:
+    """Without what differs from build to build: addresses and operands."""
+    lines = [re.sub(r"\b(0x)?[0-9a-f]{4,}\b", "ADDRESS", line)
+             for line in text.splitlines()]
+    return [re.sub(r"(ADDRESS  [a-z ]+) .*", r"\1", line) for line in lines]
+
+
+@pytest.mark.parametrize("command, output", sessions())
+def test_documented_session(lab: Path, command: str, output: str) -> None:
+    """docs/verify.md shows what is printed."""
+    done = subprocess.run([qhang_program(), *command.split()[1:]],
+                          check=False, text=True, cwd=lab / "bin",
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    assert plain(done.stdout) == plain(output)
