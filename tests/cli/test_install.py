@@ -52,6 +52,16 @@ def test_repair_runs(installed: dict[str, Path]) -> None:
     assert done.returncode == 2 and "QEMU source tree" in done.stderr
 
 
+def test_gdb_finds_the_program(installed: dict[str, Path]) -> None:
+    """The installed script loads, and runs the installed program."""
+    script = installed["share/qhang/gdb/qhang-gdb.py"]
+    told = subprocess.run(
+        ["gdb", "-nx", "-batch", "-ex", f"source {script}", "-ex",
+         "show qhang-program"], check=True, text=True, capture_output=True,
+        env={"PATH": "/usr/bin:/bin", "HOME": "/"}).stdout
+    assert str(installed["bin/qhang"].resolve()) in told
+
+
 def test_manual_pages(installed: dict[str, Path]) -> None:
     """Each man page of docs/man is there, as it stands in the checkout."""
     pages = sorted(path.name for path in (CHECKOUT / "docs/man").glob("*.1"))
