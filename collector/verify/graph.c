@@ -216,7 +216,9 @@ static void decide(const struct judge *judge, bool whole,
                 (judge->called || (judge->inlined && judge->questions > 1));
 
     check->copies = 1;
-    check->where = qh_where(judge->function, judge->address, judge->arena);
+    check->where = qh_where(
+        judge->function,
+        judge->address ? judge->address : judge->function->start, judge->arena);
     check->code[0] = judge->count_text;
     if (!judge->counted || !(judge->called || judge->inlined)) {
         check->verdict = QH_UNDETERMINED;

@@ -512,6 +512,20 @@ static bool is_target(const struct targets *targets, uint64_t address)
     return false;
 }
 
+/*
+ * Whether an instruction's operand may begin at `operand`, `before` bytes into
+ * its segment: that of a call, a jump, or what is relative to the program
+ * counter (AMD's manual, volume 3, appendix A). Asked only where no function
+ * is known that could be decoded; elsewhere a wrong guess is followed and does
+ * no harm.
+ */
+static bool may_be_operand(const uint8_t *operand, uint64_t before)
+{
+    return (before >= 1 && (operand[-1] == 0xe8 || operand[-1] == 0xe9 ||
+                            (operand[-1] & 0xc7) == 0x05)) ||
+           (before >= 2 && operand[-2] == 0x0f && (operand[-1] >> 4) == 8);
+}
+
 static struct qh_error *scan(const struct qh_image *image,
                              const struct qh_segment *segment,
                              const struct targets *targets,
@@ -519,15 +533,20 @@ static struct qh_error *scan(const struct qh_image *image,
                              size_t *count, size_t *capacity)
 {
     for (uint64_t at = segment->start; at + 4 <= segment->end; at++) {
-        uint32_t word = read_u32(segment->bytes + (at - segment->start));
+        const uint8_t *bytes = segment->bytes + (at - segment->start);
+        uint32_t word = read_u32(bytes);
+        bool relative = is_target(targets, at + 4 + (uint64_t)(int32_t)word);
         const struct qh_function *function;
         struct qh_reference *added;
 
-        if (!is_target(targets, at + 4 + (uint64_t)(int32_t)word) &&
-            !is_target(targets, word)) {
+        if (!relative && !(image->fixed_address && is_target(targets, word))) {
             continue;
         }
         function = qh_image_function(image, at);
+        if (!function && relative &&
+            !may_be_operand(bytes, at - segment->start)) {
+            continue;
+        }
         added = qh_list_add(arena, list, count, capacity, sizeof(*added));
         if (!added) {
             return qh_error_no_memory();
@@ -643,6 +662,7 @@ static struct qh_error *read_elf(struct qh_image *image, Elf *elf)
     } else if (elf_getphdrnum(elf, &count) < 0) {
         image->unfit = "the file is cut short or damaged";
     } else {
+        image->fixed_address = header.e_type == ET_EXEC;
         return read_program(image, elf, count);
     }
     return NULL;

@@ -48,7 +48,8 @@ struct qh_image {
     struct qh_import *imports;
     size_t import_count;
     char build_id[129];
-    const char *unfit; /* why nothing can be said of it, or NULL */
+    bool fixed_address; /* no PIE: its code may hold absolute addresses */
+    const char *unfit;  /* why nothing can be said of it, or NULL */
 };
 
 /* Reads all of `fd`. What is wrong with the file stands in `unfit`; only
