@@ -16,6 +16,7 @@
 
 #include "base/base.h"
 #include "dwarf/dwarf.h" /* struct qh_frame */
+#include "snapshot/wait.h"
 
 #define QH_TIME_UNKNOWN INT64_MIN
 
@@ -246,6 +247,8 @@ struct qh_snapshot {
     size_t *coroutine_order; /* their indices by address; NULL: none made */
     struct qh_sleeper *sleepers;
     size_t sleeper_count;
+    struct qh_wait *waits; /* in no order; at most one of each waiter */
+    size_t wait_count;
     struct qh_graph_lock graph;
     struct raddr main_context;
     pid_t bql_owner; /* 0: nobody, or no BQL in this program */
@@ -264,7 +267,7 @@ struct qh_snapshot {
 
     /* Capacities of the arrays above, for qh_list_add(). */
     struct {
-        size_t threads, contexts, timers, coroutines, sleepers, gaps;
+        size_t threads, contexts, timers, coroutines, sleepers, waits, gaps;
     } room;
 };
 
