@@ -121,6 +121,13 @@ static struct qh_value from(struct qh_flow *flow, enum qh_origin_kind kind,
     return (struct qh_value){ (uint32_t)flow->origin_count - 1, 0 };
 }
 
+/* As the processor adds: what does not fit is lost. */
+static struct qh_value moved(struct qh_value value, uint64_t bytes)
+{
+    value.offset = (int64_t)((uint64_t)value.offset + bytes);
+    return value;
+}
+
 static struct qh_value unknown(struct qh_flow *flow)
 {
     return from(flow, QH_FROM_ELSEWHERE, constant(0), 0);
@@ -226,10 +233,10 @@ static struct qh_value address_of(struct qh_flow *flow,
         if (index.origin) {
             return unknown(flow);
         }
-        address.offset += index.offset * op->mem.scale;
+        address =
+            moved(address, (uint64_t)index.offset * (uint64_t)op->mem.scale);
     }
-    address.offset += op->mem.disp;
-    return address;
+    return moved(address, (uint64_t)op->mem.disp);
 }
 
 static struct qh_event *add_event(struct qh_flow *flow, struct state *state,
@@ -360,7 +367,7 @@ static void run_other(struct qh_flow *flow, struct state *state,
 
 /* op0 += or -= a constant, anywhere. */
 static void run_add(struct qh_flow *flow, struct state *state,
-                    const cs_insn *insn, int64_t sign)
+                    const cs_insn *insn, bool subtract)
 {
     const cs_x86 *x86 = &insn->detail->x86;
     struct qh_value value;
@@ -374,8 +381,9 @@ static void run_add(struct qh_flow *flow, struct state *state,
         return;
     }
     value = read_operand(flow, state, insn, &x86->operands[0]);
-    value.offset += sign * addend.offset;
-    write_operand(flow, state, insn, &x86->operands[0], value);
+    write_operand(flow, state, insn, &x86->operands[0],
+                  moved(value, subtract ? -(uint64_t)addend.offset
+                                        : (uint64_t)addend.offset));
 }
 
 static void compare(struct state *state, struct qh_value a, struct qh_value b)
@@ -466,7 +474,7 @@ static void run_push(struct qh_flow *flow, struct state *state,
     struct qh_value value =
         read_operand(flow, state, insn, &insn->detail->x86.operands[0]);
 
-    state->gpr[QH_RSP].offset -= 8;
+    state->gpr[QH_RSP] = moved(state->gpr[QH_RSP], -UINT64_C(8));
     store(flow, state, insn, state->gpr[QH_RSP], value);
 }
 
@@ -475,7 +483,7 @@ static void run_pop(struct qh_flow *flow, struct state *state,
 {
     struct qh_value value = load(flow, state, insn, state->gpr[QH_RSP], 8);
 
-    state->gpr[QH_RSP].offset += 8;
+    state->gpr[QH_RSP] = moved(state->gpr[QH_RSP], 8);
     write_operand(flow, state, insn, &insn->detail->x86.operands[0], value);
 }
 
@@ -520,11 +528,11 @@ static void run_one(struct qh_flow *flow, struct state *state,
         break;
     case X86_INS_ADD:
     case X86_INS_INC:
-        run_add(flow, state, insn, 1);
+        run_add(flow, state, insn, false);
         break;
     case X86_INS_SUB:
     case X86_INS_DEC:
-        run_add(flow, state, insn, -1);
+        run_add(flow, state, insn, true);
         break;
     case X86_INS_PUSH:
         run_push(flow, state, insn);
@@ -535,7 +543,7 @@ static void run_one(struct qh_flow *flow, struct state *state,
     case X86_INS_LEAVE:
         state->gpr[QH_RSP] = state->gpr[QH_RBP];
         state->gpr[QH_RBP] = load(flow, state, insn, state->gpr[QH_RSP], 8);
-        state->gpr[QH_RSP].offset += 8;
+        state->gpr[QH_RSP] = moved(state->gpr[QH_RSP], 8);
         break;
     case X86_INS_XCHG:
         run_xchg(flow, state, insn);

@@ -10,6 +10,11 @@
 
 /* A QEMU with debug information takes 0.2 GiB. */
 #define MAX_FILE_BYTES (UINT64_C(2) << 30)
+/* User space ends here (x86-64 with four levels of page tables). Nothing in
+ * this file need fear that an address wraps around. */
+#define MAX_ADDRESS (UINT64_C(1) << 47)
+/* Of a function of another file; C has none so long. */
+enum { MAX_NAME_BYTES = 1024 };
 
 static uint32_t read_u32(const uint8_t *bytes)
 {
@@ -91,7 +96,7 @@ static struct qh_error *add_segment(struct qh_image *image,
 
     if (phdr->p_offset > image->file_bytes ||
         phdr->p_filesz > image->file_bytes - phdr->p_offset ||
-        phdr->p_vaddr > UINT64_MAX - phdr->p_filesz) {
+        phdr->p_vaddr > MAX_ADDRESS - phdr->p_filesz) {
         image->unfit = "the file is cut short or damaged";
         return NULL;
     }
@@ -277,9 +282,12 @@ static const char *dynamic_name(const struct qh_image *image,
         return NULL;
     }
     memcpy(&symbol, at, sizeof(symbol));
-    return symbol.st_name < dynamic->string_bytes &&
-                   memchr(strings + symbol.st_name, 0,
-                          dynamic->string_bytes - symbol.st_name)
+    if (symbol.st_name >= dynamic->string_bytes) {
+        return NULL;
+    }
+    uint64_t left = dynamic->string_bytes - symbol.st_name;
+    return memchr(strings + symbol.st_name, 0,
+                  left < MAX_NAME_BYTES ? left : MAX_NAME_BYTES)
                ? (const char *)strings + symbol.st_name
                : NULL;
 }
@@ -629,6 +637,9 @@ static struct qh_error *read_program(struct qh_image *image, Elf *elf,
 
         if (phdr.p_type == PT_GNU_EH_FRAME) {
             hdr = phdr.p_vaddr;
+        } else if (phdr.p_type == PT_DYNAMIC && image->pointers) {
+            image->unfit = "it has more than one dynamic section";
+            return NULL;
         } else if (phdr.p_type == PT_DYNAMIC) {
             QH_TRY(read_dynamic(image, phdr.p_vaddr, phdr.p_filesz));
         } else if (phdr.p_type == PT_NOTE && at) {
