@@ -81,14 +81,46 @@ def stacks(addresses: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     return told
 
 
-def nodes() -> dict[str, dict[str, int]]:
+def _requests(node: gdb.Value) -> list[int]:
+    """The coroutines of a node's requests."""
+    told = []
+    request = node["tracked_requests"]["lh_first"]
+    while int(request):
+        told.append(int(request["co"]))
+        request = request["list"]["le_next"]
+    return told
+
+
+def nodes() -> dict[str, dict[str, Any]]:
     """Every BlockDriverState by its name, found through QEMU's own list."""
-    told = {}
+    told: dict[str, dict[str, Any]] = {}
     node = gdb.parse_and_eval("all_bdrv_states")["tqh_first"]
     while int(node):
-        told[node["node_name"].string()] = {"bs": int(node),
-                                            "opaque": int(node["opaque"])}
+        one = told[node["node_name"].string()] = {
+            "bs": int(node), "opaque": int(node["opaque"]),
+            "in_flight": int(node["in_flight"]),
+            "requests": _requests(node)}
+        if node["drv"]["format_name"].string() == "qcow2":
+            state = node["opaque"].cast(
+                gdb.lookup_type("struct BDRVQcow2State").pointer())
+            lock = state["lock"]
+            one["qcow2_lock"] = {"address": int(lock.address),
+                                 "holder": int(lock["holder"]),
+                                 "locked": int(lock["locked"])}
         node = node["bs_list"]["tqe_next"]
+    return told
+
+
+def homes() -> dict[str, int]:
+    """The AioContext of each thread that has one, by its tid."""
+    told = {}
+    selected = gdb.selected_thread()
+    for thread in gdb.selected_inferior().threads():
+        thread.switch()
+        home = int(gdb.parse_and_eval("co_tls_my_aiocontext"))
+        if home:
+            told[str(thread.ptid[1])] = home
+    selected.switch()
     return told
 
 

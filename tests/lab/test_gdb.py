@@ -10,9 +10,14 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 import build as lab_build
 import hang as lab_hang
-from labqhang import diagnose_core, diagnose_pid, gcore, qhang_program
+from forced import forced
+from labqhang import (ERASED as SLEEP_ERASED, UNKICKED, WAKE_LOST,
+                      diagnose_core, diagnose_pid, gcore, qhang_program)
+from race import ERASED, GRAPH, HANG, WAKE_BEFORE_ARM
 
 sys.path.append(str(lab_build.CHECKOUT / "tests/gdb"))
 
@@ -47,6 +52,46 @@ def test_natural(lab: Path, tmp_path: Path) -> None:
         core = gcore(hang.pid, tmp_path)
         look([str(hang.qemu.exe), str(core)],
              diagnose_core(core, hang.qemu.exe).report)
+
+
+@pytest.mark.parametrize("build, interleaving, rule, state", [
+    ("graphfix", WAKE_BEFORE_ARM, WAKE_LOST, "armed"),
+    ("graphfix", ERASED, SLEEP_ERASED, "erased"),
+    ("stock", GRAPH, UNKICKED, "")])
+def test_forced(lab: Path, tmp_path: Path, build: str, interleaving: str,
+                rule: str, state: str) -> None:
+    """Each forced hang is within gdb what it is outside, live and in a core;
+    every coroutine is the program's frame by frame."""
+    with forced(build, interleaving, lab=lab) as (qemu, outcome):
+        assert outcome == HANG
+        core = gcore(qemu.pid, tmp_path)
+        for target, got in (
+                (["-p", str(qemu.pid)], diagnose_pid(qemu.pid)),
+                ([str(qemu.exe), str(core)], diagnose_core(core, qemu.exe))):
+            assert got.rules() == [rule], got.told()
+            agree(target, got.report, rule, state)
+
+
+def agree(target: list[str], report: dict, rule: str, state: str) -> None:
+    """gdb's commands show the report's finding, sleepers and coroutines."""
+    seen = [c for c in report["coroutines"] if c["registers"]]
+    told = gdb(*target, commands=[
+        "qhang diagnose", "qhang sleepers",
+        f"python tell(stacks({[c['address'] for c in seen]}))",
+        "python import qhang_gdb.program; "
+        "tell(qhang_gdb.program.report()['findings'])"],
+        qhang=qhang_program())
+    assert rule in told[0]
+    sleepers = told[1].strip().splitlines()[1:]
+    assert len(sleepers) == len(report["sleepers"])
+    assert not state or any(state in line.split() for line in sleepers)
+    stacks = json.loads(told[2])
+    for coroutine in seen:
+        same_stack(coroutine, stacks[coroutine["address"]])
+    wanted = [(f["rule"], f["certainty"], f["tid"], f["coroutine"],
+               f["heals"]) for f in report["findings"]]
+    assert [(f["rule"], f["certainty"], f["tid"], f["coroutine"],
+             f["heals"]) for f in json.loads(told[3])] == wanted
 
 
 def plain(text: str) -> list[str]:
