@@ -45,9 +45,10 @@ struct qh_handed {
 
 struct qh_live {
     pid_t pid;
-    int dir;   /* /proc/PID */
-    int tasks; /* /proc/PID/task */
-    int maps;  /* /proc/PID/maps, of the present stop, else -1 */
+    int dir;     /* /proc/PID */
+    int tasks;   /* /proc/PID/task */
+    int maps;    /* /proc/PID/maps, of the present stop, else -1 */
+    int pagemap; /* /proc/PID/pagemap, once it was asked for, else -1 */
     int64_t stop_bound_ns;
     bool own_child; /* qhang is its parent */
     /* The threads of the present or last stop, in no order. */
@@ -62,7 +63,7 @@ struct qh_live {
     int64_t pause_start_ns;
     int64_t clock_skew_ns; /* target's CLOCK_MONOTONIC minus qhang's */
     int64_t stop_monotonic_ns, stop_realtime_ns;
-    bool is_held; /* by another tracer, who handed these in: */
+    bool is_held;             /* by another tracer, who handed these in: */
     struct qh_handed *handed; /* malloc'd */
     size_t handed_count;
 };

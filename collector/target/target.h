@@ -61,6 +61,9 @@ struct qh_registers {
     uint32_t known;
 };
 
+/* Words of struct user_regs_struct (sys/user.h). */
+enum { QH_USER_REGS = 27 };
+
 /* What became of a thread when the target was stopped. */
 enum qh_task_stop {
     QH_TASK_STOPPED,   /* registers are valid */
@@ -79,6 +82,9 @@ struct qh_task {
      * by the target. */
     const char *untold;
     struct qh_registers regs;
+    /* The whole register set as NT_PRSTATUS of a core has it, for who writes
+     * one; 0 unless STOPPED by qhang. */
+    uint64_t user[QH_USER_REGS];
     uint64_t fs_base;
     int64_t orig_rax; /* number of the system call that it is in, else -1 */
     /* CLOCK_MONOTONIC when it last was on a CPU, as read before the first
@@ -103,10 +109,10 @@ struct qh_mapping {
 struct qh_module {
     uint64_t start; /* lowest mapped address */
     uint64_t end;
-    const char *path;    /* as the target sees it, " (deleted)" taken off */
-    bool is_exe;         /* the main executable */
-    bool deleted;        /* replaced or removed on disk */
-    char build_id[129];  /* lower-case hex from memory or file, "" if none */
+    const char *path;   /* as the target sees it, " (deleted)" taken off */
+    bool is_exe;        /* the main executable */
+    bool deleted;       /* replaced or removed on disk */
+    char build_id[129]; /* lower-case hex from memory or file, "" if none */
 };
 
 struct qh_process {
@@ -228,8 +234,8 @@ struct qh_error *qh_target_prefetch(struct qh_target *target,
  */
 struct qh_error *qh_target_read_some(struct qh_target *target,
                                      struct raddr address, void *buffer,
-                                     size_t bytes, size_t *ret_bytes)
-    QH_MUST_CHECK;
+                                     size_t bytes,
+                                     size_t *ret_bytes) QH_MUST_CHECK;
 
 /* Bytes fetched so far from the process, or from the core (not from the files
  * that stand in for what it leaves out), and pages read late (see above). */
