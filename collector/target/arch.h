@@ -49,7 +49,9 @@ enum qh_kernel_wait {
  * nothing that it waited for had come: a thread whose event was already there
  * comes back with a result, and so is runnable. io_uring_enter is UNSURE when
  * it has submitted something before it waited: it then returns how much that
- * was, interrupted or not, and only its next call says more. `*ret_name` is the
+ * was, interrupted or not, and only its next call says more. A thread that was
+ * only looked at was off the CPU in the call: it is asleep unless it was state
+ * D or a signal that kept it. `*ret_name` is the
  * call's name ("ppoll"), static, or NULL for none or one without a name here.
  * Source: signal handling of Linux, arch/x86/kernel/signal.c; the codes in
  * include/linux/errno.h; io_uring_enter in io_uring/io_uring.c.

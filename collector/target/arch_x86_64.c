@@ -169,6 +169,9 @@ enum qh_kernel_wait qh_arch_wait(const struct qh_task *task,
             eintr = calls[i].eintr;
         }
     }
+    if (task->unstopped) {
+        return task->state == 'S' ? QH_WAIT_BLOCKED : QH_WAIT_NONE;
+    }
     if (has_submitted(task)) {
         return QH_WAIT_UNSURE;
     }
