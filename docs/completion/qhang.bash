@@ -27,7 +27,8 @@ _qhang_diagnose() {
     esac
     if [[ $word == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W \
-            "--core --exe --registers --debuginfo --json --help" -- "$word")
+            "--core --exe --registers --no-stop --debuginfo --json --help" \
+            -- "$word")
     else
         mapfile -t COMPREPLY < <(compgen -W "$(_qhang_pids)" -- "$word")
     fi
