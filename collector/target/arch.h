@@ -36,6 +36,10 @@ void qh_arch_jmpbuf(const uint64_t slots[QH_ARCH_JMPBUF_SLOTS], uint64_t guard,
 uint64_t qh_arch_tls_block(uint64_t fs_base, uint64_t memsz, uint64_t align,
                            uint64_t vaddr);
 
+/* The name of a system call that threads sleep in ("ppoll"), static; NULL for
+ * none or one without a name here. */
+const char *qh_arch_call_name(int64_t number);
+
 /* How a stopped thread stands to the kernel. */
 enum qh_kernel_wait {
     QH_WAIT_NONE,    /* in user code, or about to return to it: runnable */

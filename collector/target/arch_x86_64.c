@@ -140,6 +140,16 @@ static const struct {
     { SYS_openat, "openat", false },
 };
 
+const char *qh_arch_call_name(int64_t number)
+{
+    for (size_t i = 0; i < QH_COUNT(calls); i++) {
+        if (calls[i].number == number) {
+            return calls[i].name;
+        }
+    }
+    return NULL;
+}
+
 /* Whether io_uring_enter(fd, to_submit, min_complete, flags) was to wait, and
  * came back with what it had submitted. */
 static bool has_submitted(const struct qh_task *task)

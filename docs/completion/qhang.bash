@@ -34,6 +34,12 @@ _qhang_diagnose() {
     fi
 }
 
+_qhang_list() {
+    if [[ $2 != --interval ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "--interval --json --help" -- "$1")
+    fi
+}
+
 _qhang_verify() {
     local word=$1 before=$2
     if [[ $before == --junit || $word != -* ]]; then
@@ -48,11 +54,12 @@ _qhang() {
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
         mapfile -t COMPREPLY < <(compgen -W \
-            "diagnose verify --help --version" -- "$word")
+            "diagnose list verify --help --version" -- "$word")
         return
     fi
     case ${COMP_WORDS[1]} in
         diagnose) _qhang_diagnose "$word" "$before" ;;
+        list) _qhang_list "$word" "$before" ;;
         verify) _qhang_verify "$word" "$before" ;;
     esac
 }
