@@ -24,7 +24,8 @@ enum qh_exit {
 struct qh_option {
     int code;             /* what getopt_long() gives back; not 0, '?', ':' */
     const char *name;     /* without the dashes */
-    const char *argument; /* what --help calls it, NULL: takes none */
+    const char *argument; /* what --help calls it, NULL: takes none;
+                           * "[N]": may be left out, and stands behind a '=' */
     const char *help;     /* one line, 54 columns at most */
 };
 

@@ -50,19 +50,26 @@ static void print_head(const struct qh_verify_report *report,
     qh_wrap_end(&wrap);
 }
 
-/* "sleep-wake" stands in a column for "wake". */
-static const char *label_of(const struct qh_verify_check *check)
+/* "sleep-wake" stands in a column for "wake", "race.erased" for "race". */
+static void begin_check(const struct qh_verify_check *check, FILE *out,
+                        struct qh_wrap *wrap)
 {
+    const char *dot = strchr(check->name, '.');
     const char *dash = strrchr(check->name, '-');
 
-    return dash ? dash + 1 : check->name;
+    if (dot) {
+        qh_wrap_begin(wrap, out, "race");
+        qh_wrap_printf(wrap, "%s,", dot + 1);
+    } else {
+        qh_wrap_begin(wrap, out, dash ? dash + 1 : check->name);
+    }
 }
 
 static void print_check(const struct qh_verify_check *check, FILE *out)
 {
     struct qh_wrap wrap;
 
-    qh_wrap_begin(&wrap, out, label_of(check));
+    begin_check(check, out, &wrap);
     qh_wrap_printf(&wrap, "%s:", qh_safety_name(check->verdict));
     qh_wrap_words(&wrap, check->why);
     if (check->where) {
@@ -79,6 +86,35 @@ static void print_check(const struct qh_verify_check *check, FILE *out)
         }
     }
     qh_wrap_end(&wrap);
+}
+
+/* One row of the table for each check that ran the program. */
+static void print_trials(const struct qh_verification *program, FILE *out)
+{
+    struct qh_wrap wrap;
+    bool begun = false;
+
+    for (unsigned i = 0; i < program->check_count; i++) {
+        const struct qh_verify_trial *trial = program->checks[i].trial;
+
+        if (!trial || !trial->rounds) {
+            continue;
+        }
+        if (!begun) {
+            qh_wrap_begin(&wrap, out, "rounds");
+            qh_wrap_printf(&wrap, "%-20s %6s %6s %9s %5s %7s", "", "rounds",
+                           "hung", "as judged", "late", "s each");
+            begun = true;
+        }
+        qh_wrap_break(&wrap);
+        qh_wrap_printf(&wrap, "%-20s %6u %6u %9u %5u %7.1f",
+                       program->checks[i].name, trial->rounds, trial->hung,
+                       trial->agreed, trial->late,
+                       trial->seconds / trial->rounds);
+    }
+    if (begun) {
+        qh_wrap_end(&wrap);
+    }
 }
 
 static bool is_told(const struct qh_verification *program, size_t at)
@@ -120,9 +156,10 @@ static void print_program(const struct qh_verify_report *report,
     struct qh_wrap wrap;
 
     print_head(report, program, out);
-    for (int i = 0; i < QH_VERIFY_CHECKS; i++) {
+    for (unsigned i = 0; i < program->check_count; i++) {
         print_check(&program->checks[i], out);
     }
+    print_trials(program, out);
     print_users(program, out);
     if (program->verdict == QH_VULNERABLE) {
         qh_wrap_begin(&wrap, out, "fixed in");

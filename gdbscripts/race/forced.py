@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Optional
 
 from .mi import Gdb, MiError, Record
 from .symbols import Symbols
@@ -105,6 +105,8 @@ class ForcedRace:
         self._trigger = trigger
         self._answered = answered
         self._symbols = Symbols(pid)
+        # Where the thread is held that the other one passes by.
+        self.where: Optional[str] = None
 
     def run(self, verdict_timeout_s: float = VERDICT_TIMEOUT_S) -> str:
         """Forces it; HANG or SURVIVES.  RaceError when it can't be forced."""
@@ -119,11 +121,16 @@ class ForcedRace:
                                 f"{error}") from error
         return SURVIVES if self._answered(verdict_timeout_s) else HANG
 
+    def _held_at(self, gdb: Gdb, function: str, thread: str) -> None:
+        self.where = self._symbols.place(function,
+                                         gdb.evaluate(thread, "$pc"))
+
     # The sleep.
 
     def _wake_before_arm(self, gdb: Gdb) -> None:
         """The wake passes as a whole before the sleeper arms."""
         sleeper, main = self._hold_both(gdb)
+        self._held_at(gdb, "qemu_co_sleep_ns_wakeable", sleeper)
         gdb.resume(main)
         self._until_in_poll(self.pid)
         gdb.resume(sleeper)
@@ -133,6 +140,7 @@ class ForcedRace:
         sleeper, main = self._hold_both(gdb)
         word = gdb.evaluate(main, "$rdi")
         self._past_the_load(gdb, main, word)
+        self._held_at(gdb, "qemu_co_sleep_wake", main)
         self._let_arm(gdb, sleeper)
         gdb.resume(main)
         self._until_in_poll(self.pid)
@@ -224,6 +232,7 @@ class ForcedRace:
         gdb.resume_all()
         self._trigger()
         reader = self._hold_last_reader(gdb, main)
+        self._held_at(gdb, "bdrv_graph_co_rdunlock", reader)
         gdb.delete(number)
         self._resume_if_stopped(gdb, main)
         self._hold_waiting_writer(gdb, main)
