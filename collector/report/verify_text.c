@@ -101,7 +101,7 @@ static void print_trials(const struct qh_verification *program, FILE *out)
             continue;
         }
         if (!begun) {
-            qh_wrap_begin(&wrap, out, "rounds");
+            qh_wrap_begin(&wrap, out, "trials");
             qh_wrap_printf(&wrap, "%-20s %6s %6s %9s %5s %7s", "", "rounds",
                            "hung", "as judged", "late", "s each");
             begun = true;

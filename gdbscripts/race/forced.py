@@ -157,12 +157,12 @@ class ForcedRace:
         wake = gdb.breakpoint(self._symbols.entry("qemu_co_sleep_wake"), main)
         gdb.resume_all()
         self._trigger()
-        asleep = self._stop_at(gdb, arm)
+        asleep = self._stop_at(gdb, arm, "qemu_co_sleep_ns_wakeable")
         sleeper = asleep.values["thread-id"]
         if sleeper == main:
             raise RaceError("the sleeper runs in the main thread: is the "
                             "file node in an iothread?")
-        self._stop_at(gdb, wake)
+        self._stop_at(gdb, wake, "qemu_co_sleep_wake")
         gdb.delete(arm, wake)
         words = [gdb.evaluate(thread, "$rdi") for thread in (sleeper, main)]
         if words[0] != words[1]:
@@ -170,12 +170,12 @@ class ForcedRace:
                             f"{words[0]:#x} and {words[1]:#x}")
         return sleeper, main
 
-    def _stop_at(self, gdb: Gdb, number: str) -> Record:
+    def _stop_at(self, gdb: Gdb, number: str, name: str) -> Record:
         stop = gdb.stopped(STEP_TIMEOUT_S,
                            lambda s: s.values.get("bkptno") == number)
         if stop is None:
-            raise RaceError(f"breakpoint {number} of {self.interleaving} was "
-                            f"not reached in {STEP_TIMEOUT_S:.0f} s")
+            raise RaceError(f"{name} was not reached in "
+                            f"{STEP_TIMEOUT_S:.0f} s")
         return stop
 
     def _past_the_load(self, gdb: Gdb, main: str, word: int) -> None:

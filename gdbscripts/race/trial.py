@@ -111,6 +111,10 @@ def name_of(setup: Setup, pid: int, wanted: Optional[str] = None) -> str:
 
 # Forced.
 
+class HungBefore(RaceError):
+    """A known fault came before the interleaving, and will again."""
+
+
 def _force(setup: Setup, tally: Tally) -> None:
     """One round.  RaceError when the interleaving was not reached."""
     interleaving, rule = RACES[tally.check]
@@ -125,7 +129,11 @@ def _force(setup: Setup, tally: Tally) -> None:
                 raise
             raise RaceError(f"it ended: {qemu.last_words()}") from error
         except RaceError as error:
-            raise RaceError(f"{error}{_hung_before(setup, qemu)}") from error
+            name = _hung_before(setup, qemu)
+            if name is None:
+                raise
+            raise HungBefore(f"{error}: it hung before that, diagnosed as "
+                             f"{name}") from error
         tally.where = race.where
         tally.rounds += 1
         if outcome == HANG:
@@ -135,12 +143,12 @@ def _force(setup: Setup, tally: Tally) -> None:
             tally.agreed += name == rule
 
 
-def _hung_before(setup: Setup, qemu: Qemu) -> str:
-    """Why an interleaving may not have been reached: it hung on the way."""
+def _hung_before(setup: Setup, qemu: Qemu) -> Optional[str]:
+    """The known fault that it hung in on the way to an interleaving."""
     if not qemu.alive() or qemu.qmp.answered(0.0):
-        return ""
+        return None
     name = name_of(setup, qemu.pid)
-    return f"; it hung before that, diagnosed as {name}" * (name in RULES)
+    return name if name in RULES else None
 
 
 def _check_examinable(setup: Setup) -> None:
@@ -163,6 +171,9 @@ def race(setup: Setup, tally: Tally) -> None:
         try:
             _force(setup, tally)
             in_a_row = 0
+        except HungBefore as error:
+            tally.misses.append(str(error))
+            in_a_row = MOST_MISSES
         except (RaceError, MiError, QmpError) as error:
             tally.misses.append(str(error))
             in_a_row += 1
@@ -177,16 +188,15 @@ def race_verdict(tally: Tally) -> tuple[str, str]:
     missed = (f"; {_times(len(tally.misses))} it could not be forced: "
               f"{tally.misses[0]}" if tally.misses else "")
     if tally.agreed:
-        return VULNERABLE, (f"{forced}it hung {_times(tally.hung)}, diagnosed "
-                            f"as {tally.diagnosed()}{missed}")
+        return VULNERABLE, (f"{forced}hung {_times(tally.hung)}, diagnosed as "
+                            f"{tally.diagnosed()}{missed}")
     if tally.hung:
         return UNDETERMINED, (
-            f"{forced}it hung {_times(tally.hung)}, but not as was forced: "
+            f"{forced}hung {_times(tally.hung)}, but not as was forced: "
             f"{tally.diagnosed()}{missed}")
     if tally.misses:
         return UNDETERMINED, f"it could not be forced: {tally.misses[0]}"
-    return SAFE, (f"{forced}it went on"
-                  + " each time" * (tally.rounds > 1))
+    return SAFE, f"{forced}went on" + " each time" * (tally.rounds > 1)
 
 
 # Natural.

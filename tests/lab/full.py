@@ -39,6 +39,7 @@ from race import (ERASED, GRAPH, HANG, INTERLEAVINGS, SURVIVES,
 
 RESULTS = lab_build.CHECKOUT / "tests/bench/results"
 RACE_TIMEOUT_S = 3600.0
+STRESS_ROUNDS = 60
 Check = Callable[..., None]
 
 
@@ -305,8 +306,25 @@ class Raced:
             tally.failures.append(json.dumps(found))
 
 
+def stressed(build: str, verdict: str) -> Case:
+    """`qhang verify --stress 60`, which must come to this verdict."""
+
+    def run(tally: Tally) -> None:
+        daemon = lab_build.lab_folder() / "bin" / build / "qemu-storage-daemon"
+        _, verdicts, report = verify(daemon, "--stress", str(STRESS_ROUNDS),
+                                     timeout_s=RACE_TIMEOUT_S)
+        found = next(c for c in report["checks"] if c["name"] == "stress")
+        assert verdicts["stress"] == verdict, found
+        for name in ("rounds", "hung", "agreed", "late"):
+            tally.notes[name] = found["trial"][name]
+        tally.notes["at most, %"] = round(found["trial"]["at_most"] * 100, 1)
+
+    return run
+
+
 def _race_rows() -> list[Row]:
-    """Each interleaving, forced by qhang itself on what it must hang or not."""
+    """Each interleaving, forced by qhang itself on what it must hang or not;
+    and natural hangs, counted by qhang."""
     graphfix, fixed, stock = (Raced(build, 20) for build in
                               ("graphfix", "fixed", "stock"))
     return [
@@ -317,6 +335,11 @@ def _race_rows() -> list[Row]:
         fixed.row("race.erased", False),
         fixed.row("race.graph-unlock", False),
         stock.row("race.graph-unlock", True),
+        Row("race", "graphfix, stress: vulnerable", 1,
+            stressed("graphfix", "vulnerable")),
+        Row("race", "stock, stress: vulnerable", 1,
+            stressed("stock", "vulnerable")),
+        Row("race", "fixed, stress: safe", 1, stressed("fixed", "safe")),
     ]
 
 
