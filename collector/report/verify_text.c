@@ -7,18 +7,14 @@
 #include <errno.h>
 #include <string.h>
 
-static int rank(enum qh_safety verdict)
-{
-    return verdict == QH_VULNERABLE ? 2 : verdict == QH_UNDETERMINED;
-}
-
 const struct qh_verification *
 qh_verify_worst(const struct qh_verify_report *report)
 {
     const struct qh_verification *worst = report->programs[0];
 
     for (size_t i = 1; i < report->count; i++) {
-        if (rank(report->programs[i]->verdict) > rank(worst->verdict)) {
+        if (qh_safety_rank(report->programs[i]->verdict) >
+            qh_safety_rank(worst->verdict)) {
             worst = report->programs[i];
         }
     }
@@ -50,26 +46,37 @@ static void print_head(const struct qh_verify_report *report,
     qh_wrap_end(&wrap);
 }
 
-/* "sleep-wake" stands in a column for "wake", "race.erased" for "race". */
-static void begin_check(const struct qh_verify_check *check, FILE *out,
-                        struct qh_wrap *wrap)
+/* Races with one reason for all of them, such as what is missing here. */
+static bool is_alike(const struct qh_verify_check *a,
+                     const struct qh_verify_check *b)
 {
-    const char *dot = strchr(check->name, '.');
+    return strchr(a->name, '.') && strchr(b->name, '.') && !a->where &&
+           !b->where && a->verdict == b->verdict && strcmp(a->why, b->why) == 0;
+}
+
+/* "sleep-wake" stands in a column for "wake", "race.erased" for "race", and
+ * the `alike` ones that follow are named along with it. */
+static void begin_check(const struct qh_verify_check *check, unsigned alike,
+                        FILE *out, struct qh_wrap *wrap)
+{
     const char *dash = strrchr(check->name, '-');
 
-    if (dot) {
-        qh_wrap_begin(wrap, out, "race");
-        qh_wrap_printf(wrap, "%s,", dot + 1);
-    } else {
+    if (!strchr(check->name, '.')) {
         qh_wrap_begin(wrap, out, dash ? dash + 1 : check->name);
+        return;
+    }
+    qh_wrap_begin(wrap, out, "race");
+    for (unsigned i = 0; i <= alike; i++) {
+        qh_wrap_printf(wrap, "%s,", strchr(check[i].name, '.') + 1);
     }
 }
 
-static void print_check(const struct qh_verify_check *check, FILE *out)
+static void print_check(const struct qh_verify_check *check, unsigned alike,
+                        FILE *out)
 {
     struct qh_wrap wrap;
 
-    begin_check(check, out, &wrap);
+    begin_check(check, alike, out, &wrap);
     qh_wrap_printf(&wrap, "%s:", qh_safety_name(check->verdict));
     qh_wrap_words(&wrap, check->why);
     if (check->where) {
@@ -156,8 +163,13 @@ static void print_program(const struct qh_verify_report *report,
     struct qh_wrap wrap;
 
     print_head(report, program, out);
-    for (unsigned i = 0; i < program->check_count; i++) {
-        print_check(&program->checks[i], out);
+    for (unsigned i = 0, alike; i < program->check_count; i += alike + 1) {
+        for (alike = 0;
+             i + alike + 1 < program->check_count &&
+             is_alike(&program->checks[i], &program->checks[i + alike + 1]);
+             alike++) {
+        }
+        print_check(&program->checks[i], alike, out);
     }
     print_trials(program, out);
     print_users(program, out);

@@ -94,33 +94,32 @@ static void remove_work_folder(char *const *path)
 
 /* --- what is asked for --- */
 
-static void expect(struct qh_trial_board *board, const char *name,
-                   unsigned rounds)
+static struct qh_owed *expect(struct qh_trial_board *board, const char *name,
+                              unsigned rounds)
 {
-    if (rounds) {
-        board->owed[board->count++] =
-            (struct qh_owed){ .name = name, .rounds = rounds };
-    }
+    struct qh_owed *owed = &board->owed[board->count];
+
+    *owed = (struct qh_owed){ .name = name, .rounds = rounds };
+    board->count += rounds != 0;
+    return owed;
 }
 
 /* A build without the graph lock has nothing to race there. */
 static void set_up(const struct qh_trial *trial,
-                   struct qh_verification *verification,
+                   const struct qh_verification *verification,
                    struct qh_trial_board *board)
 {
-    const struct qh_verify_check absent = {
-        .name = "race.graph-unlock",
-        .verdict = QH_NOT_THERE,
-        .why = "this build has no graph lock",
-    };
-    bool has_graph = verification->checks[2].verdict != QH_NOT_THERE;
+    struct qh_owed *graph;
 
     expect(board, "race.wake-before-arm", trial->race_rounds);
     expect(board, "race.erased", trial->race_rounds);
-    if (trial->race_rounds && !has_graph) {
-        qh_verification_add(verification, &absent);
+    graph = expect(board, "race.graph-unlock", trial->race_rounds);
+    if (verification->checks[2].verdict == QH_NOT_THERE) {
+        graph->given = true;
+        graph->verdict = QH_NOT_THERE;
+        graph->why = "this build has no graph lock";
+        graph->trial.at_most = -1;
     }
-    expect(board, "race.graph-unlock", has_graph ? trial->race_rounds : 0);
     expect(board, "stress", trial->stress_rounds);
 }
 
@@ -149,6 +148,9 @@ static bool fill_argv(const struct qh_trial *trial, struct qh_arena *arena,
         good = good && fixed[i];
     }
     for (size_t i = 0; i < board->count; i++) {
+        if (board->owed[i].given) {
+            continue;
+        }
         argv[count++] = (char *)"--check";
         argv[count] = qh_arena_printf(arena, "%s=%u", board->owed[i].name,
                                       board->owed[i].rounds);

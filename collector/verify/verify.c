@@ -48,7 +48,7 @@ static struct qh_error *judge(const struct qh_image *image,
                          &verification->user_count);
 }
 
-static int rank(enum qh_safety verdict)
+int qh_safety_rank(enum qh_safety verdict)
 {
     return verdict == QH_VULNERABLE ? 2 : verdict == QH_UNDETERMINED;
 }
@@ -58,7 +58,8 @@ static enum qh_safety verdict_of(const struct qh_verification *verification)
     enum qh_safety worst = QH_SAFE;
 
     for (unsigned i = 0; i < verification->check_count; i++) {
-        if (rank(verification->checks[i].verdict) > rank(worst)) {
+        if (qh_safety_rank(verification->checks[i].verdict) >
+            qh_safety_rank(worst)) {
             worst = verification->checks[i].verdict;
         }
     }

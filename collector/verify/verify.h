@@ -99,5 +99,7 @@ void qh_verification_add(struct qh_verification *verification,
 
 /* "safe", "vulnerable", "undetermined", "absent". */
 const char *qh_safety_name(enum qh_safety safety);
+/* Of several, the one with the highest rank decides. */
+int qh_safety_rank(enum qh_safety safety);
 
 #endif

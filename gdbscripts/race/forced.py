@@ -29,6 +29,8 @@ SURVIVES = "survives"
 
 STEP_TIMEOUT_S = 20.0
 VERDICT_TIMEOUT_S = 3.0
+# How long a stop is waited for before the answer is looked for.
+LOOK_S = 0.5
 # Instructions from the entry of a wake to its first look at the word; -O0
 # with stack protector and a nested call needs about 40.
 MOST_STEPS = 200
@@ -46,6 +48,10 @@ _GUARD = re.compile(r"bdrv_graph_co_rdunlock|graph_lockable_|"
 
 class RaceError(Exception):
     """The interleaving could not be brought about."""
+
+
+class Unreached(RaceError):
+    """This program does not come to where it would be held."""
 
 
 def operand_address(instruction: str, register: Callable[[str], int]
@@ -171,12 +177,20 @@ class ForcedRace:
         return sleeper, main
 
     def _stop_at(self, gdb: Gdb, number: str, name: str) -> Record:
-        stop = gdb.stopped(STEP_TIMEOUT_S,
-                           lambda s: s.values.get("bkptno") == number)
-        if stop is None:
-            raise RaceError(f"{name} was not reached in "
-                            f"{STEP_TIMEOUT_S:.0f} s")
-        return stop
+        """The stop at this breakpoint.
+
+        Unreached when the trigger's answer comes without it.
+        """
+        deadline = time.monotonic() + STEP_TIMEOUT_S
+        while time.monotonic() < deadline:
+            stop = gdb.stopped(LOOK_S,
+                               lambda s: s.values.get("bkptno") == number)
+            if stop:
+                return stop
+            if self._answered(0.0):
+                raise Unreached(f"{name} is not called where this program "
+                                "opens a qcow2 node")
+        raise RaceError(f"{name} was not reached in {STEP_TIMEOUT_S:.0f} s")
 
     def _past_the_load(self, gdb: Gdb, main: str, word: int) -> None:
         """Steps the waker just past its first access to the word.

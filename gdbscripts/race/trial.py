@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional, Sequence
 
 from .forced import (ERASED, GRAPH, HANG, WAKE_BEFORE_ARM, ForcedRace,
-                     RaceError)
+                     RaceError, Unreached)
 from .mi import MiError
 from .qemu import Qemu, die_with_parent
 from .qmp import QmpError
@@ -128,6 +128,8 @@ def _force(setup: Setup, tally: Tally) -> None:
             if qemu.alive():
                 raise
             raise RaceError(f"it ended: {qemu.last_words()}") from error
+        except Unreached:
+            raise
         except RaceError as error:
             name = _hung_before(setup, qemu)
             if name is None:
@@ -171,7 +173,7 @@ def race(setup: Setup, tally: Tally) -> None:
         try:
             _force(setup, tally)
             in_a_row = 0
-        except HungBefore as error:
+        except (HungBefore, Unreached) as error:
             tally.misses.append(str(error))
             in_a_row = MOST_MISSES
         except (RaceError, MiError, QmpError) as error:

@@ -188,17 +188,22 @@ def test_death(driver: Any, body: str, why: str) -> None:
 def test_silence(driver: Any, monkeypatch: pytest.MonkeyPatch,
                  begin: str) -> None:
     """A driver that says nothing any more is ended, with what it began."""
-    monkeypatch.setenv("QHANG_RACE_LIMIT", "1")
     temporary = driver(
         begin + "import subprocess\nchild = subprocess.Popen(['sleep', '600'])"
         "\nopen(os.path.dirname(sys.argv[0]) + '/pid', 'w').write("
         "str(child.pid))\ntime.sleep(600)\n")
-    status, checks = verify("--race", PROGRAM)
-    assert status == STATUS_UNDETERMINED
-    assert "said nothing for 1 s" in checks["race.erased"]["why"]
-    pid = int((temporary.parent / "pid").read_text())
+    told = temporary.parent / "pid"
+    # On a busy machine it may not even have begun within the first limits.
+    for limit in ("1", "5", "25", "100"):
+        monkeypatch.setenv("QHANG_RACE_LIMIT", limit)
+        status, checks = verify("--race", PROGRAM)
+        assert status == STATUS_UNDETERMINED
+        assert f"said nothing for {limit} s" in checks["race.erased"]["why"]
+        assert not list(temporary.iterdir())
+        if told.exists() and told.read_text():
+            break
+    pid = int(told.read_text())
     wait_until(lambda: gone(pid), "its child has ended")
-    assert not list(temporary.iterdir())
 
 
 def gone(pid: int) -> bool:
@@ -246,6 +251,15 @@ def test_no_python(driver: Any, monkeypatch: pytest.MonkeyPatch,
     status, checks = verify("--race", PROGRAM)
     assert status == STATUS_UNDETERMINED
     assert "python3 is not installed" in checks["race.erased"]["why"]
+
+
+def test_one_reason_for_all(driver: Any) -> None:
+    """In the text, races with the same reason share a paragraph."""
+    driver("sys.exit(7)")
+    text = qhang("verify", "--race", PROGRAM).stdout
+    assert text.count("status 7") == 1
+    assert "race      wake-before-arm, erased, graph-unlock, undetermined:" \
+        in text
 
 
 def test_no_room(driver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
