@@ -57,7 +57,8 @@ _qhang_verify() {
     if [[ $before == --junit || $word != -* ]]; then
         _qhang_paths "$word" -f
     else
-        mapfile -t COMPREPLY < <(compgen -W "--json --junit --help" -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W \
+            "--json --junit --race --stress --help" -- "$word")
     fi
 }
 
