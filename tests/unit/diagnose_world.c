@@ -255,6 +255,46 @@ struct world *world_graph(void)
     return world;
 }
 
+struct qh_wait *world_wait(struct world *world, enum qh_wait_kind kind,
+                           pid_t tid, uint64_t coroutine)
+{
+    struct qh_snapshot *s = world->snapshot;
+    struct qh_wait *wait = add(world, &s->waits, &s->wait_count, &s->room.waits,
+                               sizeof(*wait));
+
+    wait->kind = kind;
+    wait->tid = tid;
+    wait->coroutine = qh_raddr(coroutine);
+    return wait;
+}
+
+struct qh_wait *world_wait_mutex(struct world *world, pid_t tid,
+                                 uint64_t mutex, pid_t owner)
+{
+    struct qh_wait *wait = world_wait(world, QH_WAIT_MUTEX, tid, 0);
+
+    wait->object = qh_raddr(mutex);
+    wait->owner_tid = owner;
+    return wait;
+}
+
+struct qh_coroutine *world_coroutine(struct world *world, uint64_t address,
+                                     const char *entry)
+{
+    struct qh_snapshot *s = world->snapshot;
+    struct qh_coroutine *coroutine =
+        add(world, &s->coroutines, &s->coroutine_count, &s->room.coroutines,
+            sizeof(*coroutine));
+
+    coroutine->address = qh_raddr(address);
+    coroutine->entry = entry;
+    coroutine->state = QH_CO_SUSPENDED;
+    coroutine->context = qh_raddr(IO0_CONTEXT);
+    world_stack(world, &coroutine->stack, "qemu_coroutine_switch",
+                "qemu_co_mutex_lock", entry, "coroutine_trampoline", NULL);
+    return coroutine;
+}
+
 void world_destroy(struct world *world)
 {
     qh_snapshot_destroy(world->snapshot);

@@ -31,6 +31,17 @@ struct world *world_erased(void);
 struct world *world_graph(void);
 void world_destroy(struct world *world);
 
+/* Adds a wait of that thread, or else of that coroutine; the caller fills in
+ * the rest. Earlier ones may move. */
+struct qh_wait *world_wait(struct world *world, enum qh_wait_kind kind,
+                           pid_t tid, uint64_t coroutine);
+/* Adds a thread's wait for a mutex that `owner` holds. */
+struct qh_wait *world_wait_mutex(struct world *world, pid_t tid,
+                                 uint64_t mutex, pid_t owner);
+/* Adds a suspended coroutine of io0's context. Earlier ones may move. */
+struct qh_coroutine *world_coroutine(struct world *world, uint64_t address,
+                                     const char *entry);
+
 /* A stack with these functions, innermost first, up to NULL. */
 void world_stack(struct world *world, struct qh_backtrace *stack, ...)
     __attribute__((sentinel));

@@ -1,0 +1,255 @@
+/* The wait-for graph: roots, the chain to the culprit, and what to draw.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "diagnose/graph_build.h"
+
+/* --- roots --- */
+
+/* A thread with nothing to do is at the end of many waits and holds nobody
+ * up; so is a thread that nobody waits for. */
+static bool is_root(const struct qh_wait_node *node)
+{
+    return node->waiter_count && !node->edge_count && !node->idle;
+}
+
+static struct qh_error *find_roots(struct qh_wait_graph *graph)
+{
+    for (size_t i = 0; i < graph->node_count; i++) {
+        if (is_root(&graph->nodes[i])) {
+            size_t *root =
+                qh_list_add(&graph->arena, &graph->roots, &graph->root_count,
+                            &graph->room.roots, sizeof(*root));
+            if (!root) {
+                return qh_error_no_memory();
+            }
+            *root = i;
+        }
+    }
+    return NULL;
+}
+
+/* --- the chain --- */
+
+/* A search through the graph in breadth, from one node. */
+struct search {
+    const struct qh_wait_graph *graph;
+    size_t *came_from; /* 1 + the node before, or 0: not reached */
+    size_t *queue;
+    size_t count;
+};
+
+static void search_deinit(struct search *search)
+{
+    free(search->came_from);
+    free(search->queue);
+}
+
+/* Along all edges, or those alone that are more than suspect. */
+static void search_run(struct search *search, size_t from, bool sure_only)
+{
+    const struct qh_wait_graph *graph = search->graph;
+
+    search->count = 0;
+    for (size_t i = 0; i < graph->node_count; i++) {
+        search->came_from[i] = 0;
+    }
+    search->came_from[from] = from + 1;
+    search->queue[search->count++] = from;
+    for (size_t next = 0; next < search->count; next++) {
+        const struct qh_wait_node *node = &graph->nodes[search->queue[next]];
+        for (size_t i = 0; i < node->edge_count; i++) {
+            const struct qh_wait_edge *edge =
+                &graph->edges[node->first_edge + i];
+            if (!search->came_from[edge->to] &&
+                !(sure_only && edge->certainty == QH_SUSPECT)) {
+                search->came_from[edge->to] = edge->from + 1;
+                search->queue[search->count++] = edge->to;
+            }
+        }
+    }
+}
+
+/* How much it explains to end the chain there; 0: nothing. */
+static int worth(const struct qh_wait_node *node)
+{
+    return node->cycle ? 4 : node->finding ? 3 : is_root(node) ? 2 : 0;
+}
+
+/* The best end among what was reached, the nearest of equals; the start itself
+ * when there is none. */
+static size_t best_end(const struct search *search)
+{
+    size_t best = search->queue[0];
+    int best_worth = search->graph->nodes[best].cycle ? 4 : 0;
+
+    for (size_t i = 1; i < search->count; i++) {
+        int here = worth(&search->graph->nodes[search->queue[i]]);
+        if (here > best_worth) {
+            best = search->queue[i];
+            best_worth = here;
+        }
+    }
+    return best;
+}
+
+/* What the culprit itself waits for belongs to the chain as long as there is
+ * no choice: the timer of a sleeper. */
+static size_t go_on_from(const struct qh_wait_graph *graph, size_t at)
+{
+    const struct qh_wait_node *node = &graph->nodes[at];
+
+    return node->edge_count == 1 && !node->cycle
+               ? graph->edges[node->first_edge].to
+               : at;
+}
+
+static struct qh_error *keep_chain(struct qh_wait_graph *graph,
+                                   struct search *search, size_t start,
+                                   size_t end)
+{
+    size_t last = go_on_from(graph, end), count = 0;
+    size_t *reversed = search->queue; /* no longer needed */
+
+    for (size_t at = end; at != start; at = search->came_from[at] - 1) {
+        reversed[count++] = at;
+    }
+    reversed[count++] = start;
+    size_t *chain = qh_arena_alloc(&graph->arena, (count + 1) * sizeof(*chain));
+    if (!chain) {
+        return qh_error_no_memory();
+    }
+    for (size_t i = 0; i < count; i++) {
+        chain[i] = reversed[count - 1 - i];
+    }
+    graph->chain = chain;
+    graph->chain_count = count;
+    for (size_t i = 0; i < count; i++) {
+        if (chain[i] == last) {
+            return NULL;
+        }
+    }
+    chain[graph->chain_count++] = last;
+    return NULL;
+}
+
+static bool thread_node(const struct qh_wait_graph *graph, pid_t tid,
+                        size_t *ret)
+{
+    for (size_t i = 0; i < graph->node_count; i++) {
+        if (tid && graph->nodes[i].kind == QH_NODE_THREAD &&
+            graph->nodes[i].tid == tid) {
+            *ret = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Where the chain begins; false when there is nothing to tell. */
+static bool find_start(const struct qh_wait_graph *graph,
+                       const struct qh_snapshot *snapshot,
+                       const struct qh_findings *findings, size_t *ret)
+{
+    for (size_t i = 0; i < snapshot->thread_count; i++) {
+        const struct qh_thread *thread = &snapshot->threads[i];
+        if (thread->role == QH_ROLE_MAIN &&
+            thread_node(graph, thread->tid, ret) &&
+            graph->nodes[*ret].edge_count) {
+            return true;
+        }
+    }
+    return findings && findings->count &&
+           (thread_node(graph, findings->items[0].waiter, ret) ||
+            thread_node(graph, findings->items[0].tid, ret)) &&
+           graph->nodes[*ret].edge_count;
+}
+
+struct qh_error *qh_graph_lay_chain(struct qh_wait_graph *graph,
+                                    const struct qh_snapshot *snapshot,
+                                    const struct qh_findings *findings)
+{
+    QH_CLEANUP(search_deinit) struct search search = { .graph = graph };
+    size_t start, end;
+
+    QH_TRY(find_roots(graph));
+    if (!find_start(graph, snapshot, findings, &start)) {
+        return NULL;
+    }
+    search.came_from = calloc(graph->node_count, sizeof(*search.came_from));
+    search.queue = calloc(graph->node_count, sizeof(*search.queue));
+    if (!search.came_from || !search.queue) {
+        return qh_error_no_memory();
+    }
+    search_run(&search, start, true);
+    end = best_end(&search);
+    if (end == start && !graph->nodes[start].cycle) {
+        search_run(&search, start, false);
+        end = best_end(&search);
+    }
+    return keep_chain(graph, &search, start, end);
+}
+
+/* --- what to draw --- */
+
+static bool has_edges(const struct qh_wait_node *node)
+{
+    return node->edge_count || node->waiter_count;
+}
+
+size_t qh_wait_graph_size(const struct qh_wait_graph *graph)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < graph->node_count; i++) {
+        count += has_edges(&graph->nodes[i]);
+    }
+    return count;
+}
+
+static void choose(const struct qh_wait_graph *graph, size_t node, size_t max,
+                   bool *chosen, size_t *count)
+{
+    if (!chosen[node] && *count < max && has_edges(&graph->nodes[node])) {
+        chosen[node] = true;
+        (*count)++;
+    }
+}
+
+/* What a chosen node waits for, else it would hang in the air. */
+static void choose_ends(const struct qh_wait_graph *graph, size_t max,
+                        bool *chosen, size_t *count)
+{
+    for (size_t i = 0; i < graph->edge_count; i++) {
+        if (chosen[graph->edges[i].from]) {
+            choose(graph, graph->edges[i].to, max, chosen, count);
+        }
+    }
+}
+
+size_t qh_wait_graph_choose(const struct qh_wait_graph *graph, size_t max,
+                            bool *ret_chosen)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < graph->node_count; i++) {
+        ret_chosen[i] = false;
+    }
+    for (size_t i = 0; i < graph->chain_count; i++) {
+        choose(graph, graph->chain[i], max, ret_chosen, &count);
+    }
+    for (size_t i = 0; i < graph->node_count; i++) {
+        if (graph->nodes[i].cycle || graph->nodes[i].finding) {
+            choose(graph, i, max, ret_chosen, &count);
+        }
+    }
+    choose_ends(graph, max, ret_chosen, &count);
+    for (size_t i = 0; i < graph->node_count; i++) {
+        if (graph->nodes[i].kind == QH_NODE_THREAD) {
+            choose(graph, i, max, ret_chosen, &count);
+        }
+    }
+    choose_ends(graph, max, ret_chosen, &count);
+    for (size_t i = 0; i < graph->node_count; i++) {
+        choose(graph, i, max, ret_chosen, &count);
+    }
+    return count;
+}
