@@ -178,6 +178,15 @@ static void print_fixed_in(const struct qh_report *report,
     qh_wrap_end(&wrap);
 }
 
+static void print_more(const struct qh_finding *finding, FILE *out)
+{
+    struct qh_wrap wrap;
+
+    qh_wrap_begin(&wrap, out, "more");
+    qh_wrap_printf(&wrap, "qhang explain %s", finding->rule);
+    qh_wrap_end(&wrap);
+}
+
 void qh_text_finding(const struct qh_report *report,
                      const struct qh_finding *finding, FILE *out)
 {
@@ -195,4 +204,5 @@ void qh_text_finding(const struct qh_report *report,
     }
     print_evidence(finding, out);
     print_fixed_in(report, finding, out);
+    print_more(finding, out);
 }

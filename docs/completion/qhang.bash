@@ -33,6 +33,14 @@ _qhang_diagnose() {
     fi
 }
 
+_qhang_explain() {
+    local words=--help
+    if [[ $1 != -* ]]; then
+        words=$(qhang explain 2>/dev/null | grep -v '^ ') || words=
+    fi
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$1")
+}
+
 _qhang_verify() {
     local word=$1 before=$2
     if [[ $before == --junit || $word != -* ]]; then
@@ -47,11 +55,12 @@ _qhang() {
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
         mapfile -t COMPREPLY < <(compgen -W \
-            "diagnose verify --help --version" -- "$word")
+            "diagnose explain verify --help --version" -- "$word")
         return
     fi
     case ${COMP_WORDS[1]} in
         diagnose) _qhang_diagnose "$word" "$before" ;;
+        explain) _qhang_explain "$word" ;;
         verify) _qhang_verify "$word" "$before" ;;
     esac
 }

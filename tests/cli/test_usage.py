@@ -16,7 +16,7 @@ import pytest
 from conftest import (BUILD, CLEAN, FAILED, FINDING, QHANG, USAGE, Victim,
                       qhang, refuses, under)
 
-HELPS = [("--help",), ("diagnose", "--help")]
+HELPS = [("--help",), ("diagnose", "--help"), ("explain", "--help")]
 WRONG = [
     (("diagnose",), "PID"),
     (("diagnose", "foo"), "pgrep"),
@@ -33,6 +33,9 @@ WRONG = [
     (("diagnose", "--nonsense", "1"), "--nonsense"),
     (("diagnose", "-x", "1"), "-x"),
     (("diagnose", "--", "-1"), "-1"),
+    (("explain", "nonsense"), "no such rule"),
+    (("explain", "sleep.erased", "more"), "one RULE"),
+    (("explain", "--json"), "--json"),
     (("nonsense",), "nonsense"),
     (("",), "command"),
     (("--nonsense",), "--nonsense"),

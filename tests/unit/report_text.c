@@ -91,6 +91,7 @@ static void test_wake_lost(void **state)
         "\n            timer 579 s ahead, first on io0's list            "
         "0x7f8e342a8f40\n",
         "\n  fixed in  QEMU 10.0.13, 11.1 (not in 10.2.2)\n",
+        "\n  more      qhang explain sleep.wake-lost\n",
     };
     struct world *world = world_wake_lost();
 
