@@ -2,6 +2,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "diagnose/graph_build.h"
 
+/* So far the chain goes on behind the culprit. */
+enum { MAX_TAIL = 8 };
+
 /* --- roots --- */
 
 /* A thread with nothing to do is at the end of many waits and holds nobody
@@ -91,43 +94,52 @@ static size_t best_end(const struct search *search)
     return best;
 }
 
-/* What the culprit itself waits for belongs to the chain as long as there is
- * no choice: the timer of a sleeper. */
-static size_t go_on_from(const struct qh_wait_graph *graph, size_t at)
+static bool is_in(const size_t *items, size_t count, size_t item)
 {
-    const struct qh_wait_node *node = &graph->nodes[at];
+    for (size_t i = 0; i < count; i++) {
+        if (items[i] == item) {
+            return true;
+        }
+    }
+    return false;
+}
 
-    return node->edge_count == 1 && !node->cycle
-               ? graph->edges[node->first_edge].to
-               : at;
+/* What the culprit itself waits for belongs to the chain as long as there is
+ * no choice: the timer of a sleeper, the context of the graph's readers. */
+static void go_on(struct qh_wait_graph *graph)
+{
+    for (int i = 0; i < MAX_TAIL; i++) {
+        const struct qh_wait_node *last =
+            &graph->nodes[graph->chain[graph->chain_count - 1]];
+        size_t next = last->edge_count == 1 && !last->cycle
+                          ? graph->edges[last->first_edge].to
+                          : SIZE_MAX;
+        if (next == SIZE_MAX || is_in(graph->chain, graph->chain_count, next)) {
+            return;
+        }
+        graph->chain[graph->chain_count++] = next;
+    }
 }
 
 static struct qh_error *keep_chain(struct qh_wait_graph *graph,
-                                   struct search *search, size_t start,
+                                   const struct search *search, size_t start,
                                    size_t end)
 {
-    size_t last = go_on_from(graph, end), count = 0;
-    size_t *reversed = search->queue; /* no longer needed */
+    size_t count = 1;
 
     for (size_t at = end; at != start; at = search->came_from[at] - 1) {
-        reversed[count++] = at;
+        count++;
     }
-    reversed[count++] = start;
-    size_t *chain = qh_arena_alloc(&graph->arena, (count + 1) * sizeof(*chain));
-    if (!chain) {
+    graph->chain = qh_arena_alloc(&graph->arena,
+                                  (count + MAX_TAIL) * sizeof(*graph->chain));
+    if (!graph->chain) {
         return qh_error_no_memory();
     }
-    for (size_t i = 0; i < count; i++) {
-        chain[i] = reversed[count - 1 - i];
-    }
-    graph->chain = chain;
     graph->chain_count = count;
-    for (size_t i = 0; i < count; i++) {
-        if (chain[i] == last) {
-            return NULL;
-        }
+    for (size_t at = end; count; at = search->came_from[at] - 1) {
+        graph->chain[--count] = at;
     }
-    chain[graph->chain_count++] = last;
+    go_on(graph);
     return NULL;
 }
 

@@ -116,6 +116,7 @@ static struct qh_error *add_context(struct qh_graph_builder *builder,
     const struct qh_thread *thread = server_of(builder->snapshot, context);
     QH_TRY(qh_graph_context(builder, context, &node));
     if (!thread || !stands_elsewhere(builder, context, thread)) {
+        builder->graph->nodes[node].idle = true;
         return NULL;
     }
     size_t server;
@@ -191,7 +192,8 @@ static struct qh_error *add_command(struct qh_graph_builder *builder)
     const struct qh_thread *thread = qh_graph_main(snapshot);
     size_t node, server;
 
-    if (!snapshot->qmp_command || !snapshot->qmp_coroutine.value || !thread) {
+    if (!snapshot->qmp_command || !snapshot->qmp_coroutine.value || !thread ||
+        !qh_backtrace_has(&thread->stack, "do_qmp_dispatch_bh")) {
         return NULL;
     }
     QH_TRY(qh_graph_named(

@@ -19,8 +19,8 @@ struct wait_words {
 static const struct wait_words words[] = {
     [QH_WAIT_SLEEP] = { QH_NODE_TIMER, "sleeps", "woken by", QH_SUSPECT },
     [QH_WAIT_CO_MUTEX] = { QH_NODE_CO_MUTEX, "waits for", "held by", QH_PROOF },
-    [QH_WAIT_CO_QUEUE] = { QH_NODE_CO_QUEUE, "queues in", "woken by",
-                           QH_SUSPECT },
+    [QH_WAIT_CO_QUEUE] = { QH_NODE_CO_QUEUE, "queues in", "woken by the end of",
+                           QH_STRONG },
     [QH_WAIT_CO_RWLOCK] = { QH_NODE_CO_RWLOCK, "waits for", "held by",
                             QH_PROOF },
     [QH_WAIT_GRAPH_READ] = { QH_NODE_GRAPH_LOCK, "wants to read",
@@ -45,7 +45,7 @@ static const struct wait_words words[] = {
                        QH_SUSPECT },
     [QH_WAIT_EVENT] = { QH_NODE_CONDITION, "waits for", "set by", QH_SUSPECT },
     [QH_WAIT_RCU] = { QH_NODE_CONDITION, "waits for readers of", "read by",
-                      QH_PROOF },
+                      QH_STRONG },
     /* No object of its own. */
     [QH_WAIT_EVENTS] = { QH_NODE_THREAD },
     [QH_WAIT_JOIN] = { QH_NODE_THREAD, "joins", "joins", QH_PROOF },
@@ -111,13 +111,41 @@ static uint64_t object_key(const struct qh_wait *wait)
     return wait->tid ? (uint64_t)wait->tid : wait->coroutine.value;
 }
 
+/* A bottom half's thread has to come to its context, and does when it polls
+ * that: so the wait is for the context (graph_facts.c goes on from there). */
+static struct qh_error *add_owner_context(struct qh_graph_builder *builder,
+                                          const struct qh_wait *wait,
+                                          size_t from)
+{
+    const struct qh_thread *owner =
+        qh_snapshot_thread(builder->snapshot, wait->owner_tid);
+    size_t context;
+
+    if (!owner || !qh_snapshot_context(builder->snapshot, owner->home)) {
+        return NULL;
+    }
+    QH_TRY(
+        qh_graph_node(builder, QH_NODE_CONTEXT, owner->home.value, &context));
+    return from == context
+               ? NULL
+               : qh_graph_edge(builder, from, context, "served in", QH_STRONG);
+}
+
+static bool is_served(const struct qh_wait *wait)
+{
+    return !wait->tid &&
+           (wait->kind == QH_WAIT_BH || wait->kind == QH_WAIT_DRAIN);
+}
+
 static struct qh_error *add_owners(struct qh_graph_builder *builder,
                                    const struct qh_wait *wait, size_t from)
 {
     const struct wait_words *word = &words[wait->kind];
     size_t owner;
 
-    if (wait->owner_tid) {
+    if (wait->owner_tid && is_served(wait)) {
+        QH_TRY(add_owner_context(builder, wait, from));
+    } else if (wait->owner_tid) {
         QH_TRY(qh_graph_node(builder, QH_NODE_THREAD, (uint64_t)wait->owner_tid,
                              &owner));
         QH_TRY(

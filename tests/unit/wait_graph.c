@@ -153,7 +153,8 @@ static void circle_of_conditions_is_no_cycle(void **state)
     struct qh_wait_graph *graph = build(world);
     assert_int_equal(graph->edge_count, 4);
     assert_int_equal(graph->cycle_count, 0);
-    assert_chain(graph, "main thread 100", "condition 0xb000", NULL);
+    assert_chain(graph, "main thread 100", "condition 0xb000",
+                 "iothread io0 (101)", "condition 0xa000", NULL);
     qh_wait_graph_destroy(graph);
     world_destroy(world);
 }
@@ -247,6 +248,34 @@ static void parked_coroutine_needs_its_thread(void **state)
     world->io0_context->poller = WORLD_IO0_TID;
     graph = build(world);
     assert_int_equal(graph->cycle_count, 0);
+    qh_wait_graph_destroy(graph);
+    world_destroy(world);
+}
+
+/* A coroutine wants a bottom half to run in the main context, and the main
+ * thread polls for that coroutine: it runs it, if it polls that context. */
+static void bottom_half_is_run_by_who_polls(void **state)
+{
+    struct world *world = world_quiet();
+    struct qh_wait *wait;
+
+    world_coroutine(world, CO_ONE, "one");
+    wait = world_wait(world, QH_WAIT_DRAIN, 0, CO_ONE);
+    wait->object = qh_raddr(0xe000);
+    wait->owner_tid = WORLD_MAIN_TID;
+    wait = world_wait(world, QH_WAIT_POLL, WORLD_MAIN_TID, 0);
+    wait->owner_coroutine = qh_raddr(CO_ONE);
+    struct qh_wait_graph *graph = build(world);
+    assert_int_equal(graph->cycle_count, 0);
+    assert_int_equal(graph->root_count, 0);
+    qh_wait_graph_destroy(graph);
+
+    world->main->polls = world->io0->home;
+    world->main_context->poller = 0;
+    graph = build(world);
+    assert_cycle(graph, QH_STRONG, "main thread 100", "poll",
+                 "coroutine 0x10000 one", "drained section 0xe000",
+                 "AioContext of main", NULL);
     qh_wait_graph_destroy(graph);
     world_destroy(world);
 }
@@ -462,6 +491,7 @@ int main(void)
         cmocka_unit_test(scheduled_coroutine_waits_no_more),
         cmocka_unit_test(bql_and_poll_are_a_cycle),
         cmocka_unit_test(parked_coroutine_needs_its_thread),
+        cmocka_unit_test(bottom_half_is_run_by_who_polls),
         cmocka_unit_test(own_mutex_is_a_cycle),
         cmocka_unit_test(owner_that_is_gone_is_a_root),
         cmocka_unit_test(idle_thread_is_no_root),
