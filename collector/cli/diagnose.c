@@ -178,9 +178,13 @@ static struct qh_error *print_report(const struct request *request,
                                      const struct session *session)
 {
     const char *no_color = getenv("NO_COLOR");
+    QH_CLEANUP(qh_wait_graph_guard) struct qh_wait_graph *graph = NULL;
+
+    QH_TRY(qh_wait_graph_build(session->snapshot, session->findings, &graph));
     const struct qh_report report = {
         .snapshot = session->snapshot,
         .findings = session->findings,
+        .graph = graph,
         .samples = session->findings->samples,
         .pause_ns = session->pause_ns,
         .colour = isatty(STDOUT_FILENO) && !(no_color && *no_color),

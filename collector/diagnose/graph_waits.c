@@ -33,9 +33,9 @@ static const struct wait_words words[] = {
     [QH_WAIT_JOB_PAUSE] = { QH_NODE_JOB, "paused in", "resumed by",
                             QH_SUSPECT },
     [QH_WAIT_NBD] = { QH_NODE_REQUEST, "waits for", "answered by", QH_SUSPECT },
-    [QH_WAIT_THROTTLE] = { QH_NODE_REQUEST, "throttled", "let go by",
+    [QH_WAIT_THROTTLE] = { QH_NODE_REQUEST, "throttled in", "let go by",
                            QH_SUSPECT },
-    [QH_WAIT_DRAIN] = { QH_NODE_DRAIN, "drains", "kept busy by", QH_PROOF },
+    [QH_WAIT_DRAIN] = { QH_NODE_DRAIN, "waits for", "kept busy by", QH_PROOF },
     [QH_WAIT_GRAPH_WRITE] = { QH_NODE_GRAPH_LOCK, "wants to write", "read by",
                               QH_PROOF },
     [QH_WAIT_POLL] = { QH_NODE_POLL, "polls in", "until the end of", QH_PROOF },
@@ -59,22 +59,17 @@ static const char *object_name(struct qh_graph_builder *builder,
                                const struct qh_wait *wait)
 {
     static const char *const texts[] = {
-        [QH_NODE_MUTEX] = "mutex",
-        [QH_NODE_BQL] = "BQL",
-        [QH_NODE_CO_MUTEX] = "CoMutex",
-        [QH_NODE_CO_QUEUE] = "CoQueue",
-        [QH_NODE_CO_RWLOCK] = "CoRwlock",
-        [QH_NODE_GRAPH_LOCK] = "graph lock",
-        [QH_NODE_CONTEXT] = "AioContext",
-        [QH_NODE_POLL] = "AIO_WAIT_WHILE",
-        [QH_NODE_DRAIN] = "drained section",
-        [QH_NODE_JOB] = "job",
-        [QH_NODE_REQUEST] = "request",
-        [QH_NODE_TIMER] = "timer",
+        [QH_NODE_MUTEX] = "mutex",         [QH_NODE_BQL] = "BQL",
+        [QH_NODE_CO_MUTEX] = "CoMutex",    [QH_NODE_CO_QUEUE] = "CoQueue",
+        [QH_NODE_CO_RWLOCK] = "CoRwlock",  [QH_NODE_GRAPH_LOCK] = "graph lock",
+        [QH_NODE_CONTEXT] = "AioContext",  [QH_NODE_POLL] = "AIO_WAIT_WHILE",
+        [QH_NODE_DRAIN] = "drain of",      [QH_NODE_JOB] = "job",
+        [QH_NODE_REQUEST] = "request",     [QH_NODE_TIMER] = "timer",
         [QH_NODE_CONDITION] = "condition",
     };
     struct qh_arena *arena = &builder->graph->arena;
     enum qh_node_kind kind = words[wait->kind].object;
+    bool in_function = kind == QH_NODE_REQUEST || kind == QH_NODE_POLL;
     const char *text = texts[kind];
 
     if (kind == QH_NODE_BQL || kind == QH_NODE_GRAPH_LOCK) {
@@ -83,13 +78,14 @@ static const char *object_name(struct qh_graph_builder *builder,
     if (wait->kind == QH_WAIT_RCU) {
         return "RCU grace period";
     }
-    if (kind == QH_NODE_REQUEST || kind == QH_NODE_POLL) {
+    if (in_function) {
         text = wait->function ? wait->function : qh_wait_kind_name(wait->kind);
     }
     if (wait->object_name) {
-        return qh_arena_printf(arena, "%s (%s)", text, wait->object_name);
+        return qh_arena_printf(arena, in_function ? "%s (%s)" : "%s %s", text,
+                               wait->object_name);
     }
-    return wait->object.value && kind != QH_NODE_POLL
+    return wait->object.value && !in_function
                ? qh_arena_printf(arena, "%s 0x%" PRIx64, text,
                                  wait->object.value)
                : text;

@@ -90,6 +90,7 @@ static struct json_object *report_of(struct qh_json *json,
     qh_json_put(json, root, "bql_owner",
                 qh_json_id(json, snapshot->bql_owner));
     qh_json_put(json, root, "graph_lock", qh_json_graph(json, snapshot));
+    qh_json_put(json, root, "graph", qh_json_wait_graph(json, report->graph));
     qh_json_put(json, root, "threads", qh_json_threads(json, snapshot));
     qh_json_put(json, root, "contexts", qh_json_contexts(json, snapshot));
     qh_json_put(json, root, "timers", qh_json_timers(json, snapshot));

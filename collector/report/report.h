@@ -7,13 +7,14 @@
 #ifndef QH_REPORT_H
 #define QH_REPORT_H
 
-#include "diagnose/diagnose.h"
+#include "diagnose/graph.h"
 
 #include <stdio.h>
 
 struct qh_report {
     const struct qh_snapshot *snapshot;
     const struct qh_findings *findings;
+    const struct qh_wait_graph *graph; /* of those two */
     unsigned samples;
     int64_t pause_ns; /* longest single stop of all samples, or UNKNOWN */
     bool colour;      /* text only */

@@ -310,6 +310,26 @@ struct qh_findings *world_diagnose(const struct world *world)
     return findings;
 }
 
+struct qh_report world_report(const struct world *world)
+{
+    struct qh_findings *findings = world_diagnose(world);
+    struct qh_wait_graph *graph = NULL;
+
+    assert_null(qh_wait_graph_build(world->snapshot, findings, &graph));
+    return (struct qh_report){ .snapshot = world->snapshot,
+                               .findings = findings,
+                               .graph = graph,
+                               .samples = 2,
+                               .pause_ns = world->snapshot->pause_ns,
+                               .tool_version = "0.1.0" };
+}
+
+void world_report_deinit(struct qh_report *report)
+{
+    qh_wait_graph_destroy((struct qh_wait_graph *)report->graph);
+    qh_findings_destroy((struct qh_findings *)report->findings);
+}
+
 void world_assert_finding(const struct world *world, const char *rule,
                           enum qh_certainty certainty)
 {

@@ -8,7 +8,7 @@
 #ifndef TEST_DIAGNOSE_WORLD_H
 #define TEST_DIAGNOSE_WORLD_H
 
-#include "diagnose/diagnose.h"
+#include "report/report.h"
 
 enum { WORLD_MAIN_TID = 100, WORLD_IO0_TID = 101, WORLD_OTHER_TID = 102 };
 
@@ -48,6 +48,10 @@ void world_stack(struct world *world, struct qh_backtrace *stack, ...)
 
 /* The findings of the world; the caller destroys them. */
 struct qh_findings *world_diagnose(const struct world *world);
+
+/* A report on the world, after two samples; ended by the other. */
+struct qh_report world_report(const struct world *world);
+void world_report_deinit(struct qh_report *report);
 
 /* Asserts that there is exactly one finding, of that rule and certainty. */
 void world_assert_finding(const struct world *world, const char *rule,

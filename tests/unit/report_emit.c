@@ -4,7 +4,6 @@
  * report_emit --list prints the names; report_emit NAME prints that report.
  */
 #include "diagnose_world.h"
-#include "report/report.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -151,6 +150,17 @@ static struct world *held(void)
     return world;
 }
 
+/* Two threads in a circle, and the main thread behind them. */
+static struct world *cycle(void)
+{
+    struct world *world = world_quiet();
+
+    world_wait_mutex(world, WORLD_MAIN_TID, 0xc000, WORLD_IO0_TID);
+    world_wait_mutex(world, WORLD_IO0_TID, 0xa000, WORLD_OTHER_TID);
+    world_wait_mutex(world, WORLD_OTHER_TID, 0xb000, WORLD_IO0_TID);
+    return world;
+}
+
 static struct world *empty(void)
 {
     struct world *world = calloc(1, sizeof(*world));
@@ -170,19 +180,15 @@ static const struct {
     { "hostile", hostile },     { "gaps", gaps },
     { "core", core },           { "held", held },
     { "running", running },     { "empty", empty },
+    { "cycle", cycle },
 };
 
 static int emit(struct world *world)
 {
-    struct qh_findings *findings = world_diagnose(world);
-    const struct qh_report report = { .snapshot = world->snapshot,
-                                      .findings = findings,
-                                      .samples = 2,
-                                      .pause_ns = world->snapshot->pause_ns,
-                                      .tool_version = "0.1.0" };
+    struct qh_report report = world_report(world);
     struct qh_error *error = qh_report_json(&report, stdout);
 
-    qh_findings_destroy(findings);
+    world_report_deinit(&report);
     world_destroy(world);
     if (error) {
         qh_report_error(error, false, stderr);

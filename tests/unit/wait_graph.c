@@ -274,7 +274,7 @@ static void bottom_half_is_run_by_who_polls(void **state)
     world->main_context->poller = 0;
     graph = build(world);
     assert_cycle(graph, QH_STRONG, "main thread 100", "poll",
-                 "coroutine 0x10000 one", "drained section 0xe000",
+                 "coroutine 0x10000 one", "drain of 0xe000",
                  "AioContext of main", NULL);
     qh_wait_graph_destroy(graph);
     world_destroy(world);
