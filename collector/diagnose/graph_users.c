@@ -68,7 +68,7 @@ static struct qh_error *add_sleeper(struct qh_graph_builder *builder,
                           sleeper->wake.value ? sleeper->wake.value
                                               : sleeper->coroutine.value,
                           timer_name(builder, sleeper), &timer));
-    QH_TRY(qh_graph_edge(builder, node, timer, "sleeps", QH_PROOF));
+    QH_TRY(qh_graph_edge(builder, node, timer, "sleeps on", QH_PROOF));
     return sleeper->has_cleaner && !sleeper->cleaner.interval_s
                ? add_cleaner(builder, &sleeper->cleaner, node)
                : NULL;

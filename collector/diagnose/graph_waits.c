@@ -17,7 +17,7 @@ struct wait_words {
 };
 
 static const struct wait_words words[] = {
-    [QH_WAIT_SLEEP] = { QH_NODE_TIMER, "sleeps", "woken by", QH_SUSPECT },
+    [QH_WAIT_SLEEP] = { QH_NODE_TIMER, "sleeps on", "woken by", QH_SUSPECT },
     [QH_WAIT_CO_MUTEX] = { QH_NODE_CO_MUTEX, "waits for", "held by", QH_PROOF },
     [QH_WAIT_CO_QUEUE] = { QH_NODE_CO_QUEUE, "queues in", "woken by the end of",
                            QH_STRONG },
