@@ -50,6 +50,7 @@ struct qh_live {
     int maps;  /* /proc/PID/maps, of the present stop, else -1 */
     int64_t stop_bound_ns;
     bool own_child; /* qhang is its parent */
+    bool same_pid_namespace; /* as qhang's own */
     /* The threads of the present or last stop, in no order. */
     struct qh_tracee *tracees;
     size_t count, capacity;
