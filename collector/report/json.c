@@ -96,6 +96,7 @@ static struct json_object *report_of(struct qh_json *json,
     qh_json_put(json, root, "timers", qh_json_timers(json, snapshot));
     qh_json_put(json, root, "coroutines", qh_json_coroutines(json, snapshot));
     qh_json_put(json, root, "sleepers", qh_json_sleepers(json, snapshot));
+    qh_json_put(json, root, "waits", qh_json_waits(json, snapshot));
     return root;
 }
 

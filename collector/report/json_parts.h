@@ -20,6 +20,10 @@ struct json_object *qh_json_coroutines(struct qh_json *json,
                                        const struct qh_snapshot *snapshot);
 struct json_object *qh_json_sleepers(struct qh_json *json,
                                      const struct qh_snapshot *snapshot);
+struct json_object *qh_json_wait(struct qh_json *json,
+                                 const struct qh_wait *wait);
+struct json_object *qh_json_waits(struct qh_json *json,
+                                  const struct qh_snapshot *snapshot);
 /* null when this QEMU has no graph lock, or it could not be read. */
 struct json_object *qh_json_graph(struct qh_json *json,
                                   const struct qh_snapshot *snapshot);

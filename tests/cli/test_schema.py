@@ -144,7 +144,8 @@ def test_mutants_are_refused() -> None:
         mutant[name] = {"nonsense": 1}
         with pytest.raises(jsonschema.ValidationError):
             validate(mutant)
-    for part in ("threads", "coroutines", "sleepers", "findings", "timers"):
+    for part in ("threads", "coroutines", "sleepers", "findings", "timers",
+                 "waits"):
         mutant = copy.deepcopy(told)
         mutant[part][0]["nonsense"] = 1
         with pytest.raises(jsonschema.ValidationError):

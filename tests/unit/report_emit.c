@@ -13,6 +13,32 @@
 
 #include <cmocka.h>
 
+/* One wait with all that there may be, one with nothing. */
+static void add_waits(struct qh_snapshot *s)
+{
+    static struct qh_operand operands[] = {
+        { "locked", { 0xa008 }, 2, true },
+        { "holder", { 0xa010 }, 0, false },
+    };
+
+    for (int i = 0; i < 2; i++) {
+        struct qh_wait *wait = qh_list_add(&s->arena, &s->waits, &s->wait_count,
+                                           &s->room.waits, sizeof(*wait));
+        assert_non_null(wait);
+        wait->kind = QH_WAIT_UNKNOWN;
+    }
+    s->waits[0] = (struct qh_wait){ .kind = QH_WAIT_CO_MUTEX,
+                                    .tid = WORLD_MAIN_TID,
+                                    .coroutine = { 0x7000 },
+                                    .function = "qemu_co_mutex_lock",
+                                    .object = { 0xa000 },
+                                    .object_name = "q0",
+                                    .owner_tid = WORLD_MAIN_TID,
+                                    .owner_coroutine = { 0x7100 },
+                                    .operands = operands,
+                                    .operand_count = QH_COUNT(operands) };
+}
+
 static struct world *full(void)
 {
     static struct qh_bh bh = { .address = { 0x6000 },
@@ -21,9 +47,8 @@ static struct world *full(void)
     static struct raddr coroutine = { 0x7000 };
     struct world *world = world_erased();
     struct qh_snapshot *s = world->snapshot;
-    struct qh_timer *timer =
-        qh_list_add(&s->arena, &s->timers, &s->timer_count, &s->room.timers,
-                    sizeof(*timer));
+    struct qh_timer *timer = qh_list_add(&s->arena, &s->timers, &s->timer_count,
+                                         &s->room.timers, sizeof(*timer));
 
     assert_non_null(timer);
     *timer = (struct qh_timer){ .address = qh_raddr(0x8000),
@@ -57,6 +82,7 @@ static struct world *full(void)
     world->cleaner->stack_bytes = UINT64_MAX;
     world->cleaner->stack.cut = "no CFI";
     world->other->state = QH_THREAD_IN_KERNEL;
+    add_waits(s);
     return world;
 }
 
@@ -106,6 +132,7 @@ static struct world *hostile(void)
     world->cleaner->stack.frames[1].function = name;
     world->cleaner->stack.frames[1].file = name;
     world->sleeper->cleaner.node = name;
+    s->waits[0].object_name = s->waits[0].function = name;
     assert_null(qh_snapshot_gap(s, name, qh_raddr(1), name, name));
     return world;
 }
