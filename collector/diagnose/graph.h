@@ -107,11 +107,14 @@ void qh_wait_graph_guard(struct qh_wait_graph **graph);
 
 /*
  * Chooses what to draw: of the nodes that have edges the chain, cycles and
- * findings first, then whom others wait for, `max` of them at most.
- * `ret_chosen` is an array of node_count. Gives their number.
+ * findings first, then threads, then locks that several want and who wants
+ * them, `max` at most. A coroutine that waits for nobody else, but for a timer
+ * of its own, is left out. `ret_chosen` is an array of node_count, of which
+ * `*ret_count` become true.
  */
-size_t qh_wait_graph_choose(const struct qh_wait_graph *graph, size_t max,
-                            bool *ret_chosen);
+struct qh_error *qh_wait_graph_choose(const struct qh_wait_graph *graph,
+                                      size_t max, bool *ret_chosen,
+                                      size_t *ret_count) QH_MUST_CHECK;
 /* How many nodes have edges, so that they could be chosen. */
 size_t qh_wait_graph_size(const struct qh_wait_graph *graph);
 /* The edge from one node to another, or NULL. */

@@ -1,4 +1,4 @@
-/* The wait-for graph: roots, the chain to the culprit, and what to draw.
+/* The wait-for graph: roots, and the chain to the culprit.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "diagnose/graph_build.h"
 
@@ -198,70 +198,4 @@ struct qh_error *qh_graph_lay_chain(struct qh_wait_graph *graph,
         end = best_end(&search);
     }
     return keep_chain(graph, &search, start, end);
-}
-
-/* --- what to draw --- */
-
-static bool has_edges(const struct qh_wait_node *node)
-{
-    return node->edge_count || node->waiter_count;
-}
-
-size_t qh_wait_graph_size(const struct qh_wait_graph *graph)
-{
-    size_t count = 0;
-
-    for (size_t i = 0; i < graph->node_count; i++) {
-        count += has_edges(&graph->nodes[i]);
-    }
-    return count;
-}
-
-static void choose(const struct qh_wait_graph *graph, size_t node, size_t max,
-                   bool *chosen, size_t *count)
-{
-    if (!chosen[node] && *count < max && has_edges(&graph->nodes[node])) {
-        chosen[node] = true;
-        (*count)++;
-    }
-}
-
-/* What a chosen node waits for, else it would hang in the air. */
-static void choose_ends(const struct qh_wait_graph *graph, size_t max,
-                        bool *chosen, size_t *count)
-{
-    for (size_t i = 0; i < graph->edge_count; i++) {
-        if (chosen[graph->edges[i].from]) {
-            choose(graph, graph->edges[i].to, max, chosen, count);
-        }
-    }
-}
-
-size_t qh_wait_graph_choose(const struct qh_wait_graph *graph, size_t max,
-                            bool *ret_chosen)
-{
-    size_t count = 0;
-
-    for (size_t i = 0; i < graph->node_count; i++) {
-        ret_chosen[i] = false;
-    }
-    for (size_t i = 0; i < graph->chain_count; i++) {
-        choose(graph, graph->chain[i], max, ret_chosen, &count);
-    }
-    for (size_t i = 0; i < graph->node_count; i++) {
-        if (graph->nodes[i].cycle || graph->nodes[i].finding) {
-            choose(graph, i, max, ret_chosen, &count);
-        }
-    }
-    choose_ends(graph, max, ret_chosen, &count);
-    for (size_t i = 0; i < graph->node_count; i++) {
-        if (graph->nodes[i].kind == QH_NODE_THREAD) {
-            choose(graph, i, max, ret_chosen, &count);
-        }
-    }
-    choose_ends(graph, max, ret_chosen, &count);
-    for (size_t i = 0; i < graph->node_count; i++) {
-        choose(graph, i, max, ret_chosen, &count);
-    }
-    return count;
 }

@@ -46,6 +46,9 @@ static struct qh_error *add_cleaner(struct qh_graph_builder *builder,
     }
     QH_TRY(qh_graph_node(builder, QH_NODE_THREAD, (uint64_t)cleaner->waiter_tid,
                          &thread));
+    if (builder->graph->nodes[thread].told) {
+        return NULL; /* its own wait says more */
+    }
     QH_TRY(qh_graph_node(builder, QH_NODE_COROUTINE, cleaner->waiters[0].value,
                          &waiter));
     return qh_graph_edge(builder, thread, waiter, "polls until the end of",

@@ -107,8 +107,9 @@ static uint64_t object_key(const struct qh_wait *wait)
     return wait->tid ? (uint64_t)wait->tid : wait->coroutine.value;
 }
 
-/* A bottom half's thread has to come to its context, and does when it polls
- * that: so the wait is for the context (graph_facts.c goes on from there). */
+/* A coroutine that drains has a bottom half do it in the main context. Its
+ * thread has to come there, and does when it polls that: so the wait is for the
+ * context (graph_facts.c goes on from there). */
 static struct qh_error *add_owner_context(struct qh_graph_builder *builder,
                                           const struct qh_wait *wait,
                                           size_t from)
@@ -127,19 +128,16 @@ static struct qh_error *add_owner_context(struct qh_graph_builder *builder,
                : qh_graph_edge(builder, from, context, "served in", QH_STRONG);
 }
 
-static bool is_served(const struct qh_wait *wait)
-{
-    return !wait->tid &&
-           (wait->kind == QH_WAIT_BH || wait->kind == QH_WAIT_DRAIN);
-}
-
 static struct qh_error *add_owners(struct qh_graph_builder *builder,
                                    const struct qh_wait *wait, size_t from)
 {
     const struct wait_words *word = &words[wait->kind];
     size_t owner;
 
-    if (wait->owner_tid && is_served(wait)) {
+    if (wait->kind == QH_WAIT_BH) {
+        return NULL; /* by its context, or the command that it is of */
+    }
+    if (wait->owner_tid && !wait->tid && wait->kind == QH_WAIT_DRAIN) {
         QH_TRY(add_owner_context(builder, wait, from));
     } else if (wait->owner_tid) {
         QH_TRY(qh_graph_node(builder, QH_NODE_THREAD, (uint64_t)wait->owner_tid,

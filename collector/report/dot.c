@@ -107,15 +107,31 @@ static bool along_cycle(const struct qh_wait_graph *graph,
     return false;
 }
 
-static void print_node(const struct qh_wait_graph *graph, size_t index,
-                       FILE *out)
+/* How many wait for the node and are not drawn. */
+static size_t hidden_waiters(const struct qh_wait_graph *graph,
+                             const bool *chosen, size_t index)
 {
+    size_t hidden = 0;
+
+    for (size_t i = 0; i < graph->edge_count; i++) {
+        hidden += graph->edges[i].to == index && !chosen[graph->edges[i].from];
+    }
+    return hidden;
+}
+
+static void print_node(const struct qh_wait_graph *graph, const bool *chosen,
+                       size_t index, FILE *out)
+{
+    size_t hidden = hidden_waiters(graph, chosen, index);
     const struct qh_wait_node *node = &graph->nodes[index];
     struct look look = look_of(node->kind);
     bool fault = node->cycle || node->finding;
 
     fprintf(out, "  n%zu [label=\"", index);
     print_label(node->name, out);
+    if (hidden) {
+        fprintf(out, "\\n%zu more wait%s", hidden, hidden == 1 ? "s" : "");
+    }
     fprintf(out, "\" class=\"%s%s%s\"", look.class, fault ? " fault" : "",
             on_chain(graph, index) ? " chain" : "");
     fprintf(out, " shape=box style=\"%s\" fillcolor=\"%s\" color=\"%s\"%s];\n",
@@ -154,14 +170,14 @@ static void print_graph(const struct qh_wait_graph *graph, const bool *chosen,
           "  edge [fontname=\"Helvetica,Arial,sans-serif\" fontsize=9 "
           "color=\"#77776f\" fontcolor=\"#55554f\" arrowsize=0.7];\n",
           out);
-    if (!all) {
+    if (!drawn) {
         fputs("  label=\"nobody waits for anybody\";\n", out);
     } else if (drawn < all) {
         fprintf(out, "  label=\"%zu of %zu nodes\";\n", drawn, all);
     }
     for (size_t i = 0; i < graph->node_count; i++) {
         if (chosen[i]) {
-            print_node(graph, i, out);
+            print_node(graph, chosen, i, out);
         }
     }
     for (size_t i = 0; i < graph->edge_count; i++) {
@@ -177,12 +193,13 @@ struct qh_error *qh_report_dot(const struct qh_report *report, FILE *out)
     const struct qh_wait_graph *graph = report->graph;
     QH_CLEANUP(qh_free_guard)
     bool *chosen = calloc(graph->node_count + 1, sizeof(*chosen));
+    size_t drawn = 0;
 
     if (!chosen) {
         return qh_error_no_memory();
     }
-    print_graph(graph, chosen,
-                qh_wait_graph_choose(graph, QH_DRAWN_NODES, chosen), out);
+    QH_TRY(qh_wait_graph_choose(graph, QH_DRAWN_NODES, chosen, &drawn));
+    print_graph(graph, chosen, drawn, out);
     return ferror(out)
                ? qh_error_errno(QH_ERR_SYSTEM, errno, "cannot write the graph")
                : NULL;

@@ -2,11 +2,13 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "report/html.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-/* Wider pictures than these, in points, are scrolled rather than shrunk until
- * nothing can be read: on a phone, and anywhere. */
-enum { WIDE_POINTS = 420, HUGE_POINTS = 1500 };
+/* Wider pictures than these, in points, are not shrunk until nothing can be
+ * read: the first stands below the chain and is scrolled on a phone, the other
+ * is scrolled anywhere. */
+enum { WIDE_POINTS = 420, HUGE_POINTS = 1000 };
 
 static void print_chain(const struct qh_wait_graph *graph, FILE *out)
 {
@@ -76,18 +78,19 @@ static void copy_picture(const struct picture *picture, FILE *out)
     }
 }
 
-static void print_caption(const struct qh_wait_graph *graph, FILE *out)
+static void print_caption(const struct qh_wait_graph *graph, size_t drawn,
+                          FILE *out)
 {
     size_t all = qh_wait_graph_size(graph);
 
     fputs("<figcaption>An arrow leads from what waits to what it waits for; a "
           "dashed one where others may end the wait, too.",
           out);
-    if (all > QH_DRAWN_NODES) {
+    if (drawn < all) {
         fprintf(out,
-                " Of %zu nodes these are the %d that matter most; "
+                " Of %zu nodes these are the %zu that matter most; "
                 "<code>--json</code> has all.",
-                all, QH_DRAWN_NODES);
+                all, drawn);
     }
     fputs("<ul class=\"key\"><li class=\"thread\">thread</li>"
           "<li class=\"coroutine\">coroutine</li>"
@@ -97,7 +100,8 @@ static void print_caption(const struct qh_wait_graph *graph, FILE *out)
 }
 
 static struct qh_error *print_picture(const struct qh_wait_graph *graph,
-                                      const struct picture *picture, FILE *out)
+                                      const struct picture *picture,
+                                      size_t drawn, FILE *out)
 {
     fprintf(out,
             "<figure>\n<div class=\"picture%s%s\" role=\"img\" tabindex=\"0\" "
@@ -106,11 +110,24 @@ static struct qh_error *print_picture(const struct qh_wait_graph *graph,
             picture->width > HUGE_POINTS ? " huge" : "");
     copy_picture(picture, out);
     fputs("\n</div>\n", out);
-    print_caption(graph, out);
+    print_caption(graph, drawn, out);
     fputs("</figure>\n<details><summary>The same as a list</summary>\n", out);
     QH_TRY(qh_html_tree(graph, out));
     fputs("</details>\n", out);
     return NULL;
+}
+
+/* How many nodes are worth drawing. */
+static struct qh_error *count_drawn(const struct qh_wait_graph *graph,
+                                    size_t *ret)
+{
+    QH_CLEANUP(qh_free_guard)
+    bool *chosen = calloc(graph->node_count + 1, sizeof(*chosen));
+
+    if (!chosen) {
+        return qh_error_no_memory();
+    }
+    return qh_wait_graph_choose(graph, QH_DRAWN_NODES, chosen, ret);
 }
 
 struct qh_error *qh_html_graph(const struct qh_report *report, const char *svg,
@@ -118,15 +135,18 @@ struct qh_error *qh_html_graph(const struct qh_report *report, const char *svg,
 {
     const struct qh_wait_graph *graph = report->graph;
     struct picture picture;
+    size_t drawn = 0;
 
+    QH_TRY(count_drawn(graph, &drawn));
     qh_html_section(out, "Who waits for whom", 0);
     fputs("<div class=\"card graph\">\n", out);
-    if (!qh_wait_graph_size(graph)) {
-        fputs("<p class=\"note\">Nobody waits for anybody.</p>\n", out);
+    if (!drawn) {
+        fputs("<p class=\"note\">Nobody waits for anybody else.</p>\n", out);
     } else {
         print_chain(graph, out);
-        QH_TRY(find_picture(svg, &picture) ? print_picture(graph, &picture, out)
-                                           : qh_html_tree(graph, out));
+        QH_TRY(find_picture(svg, &picture)
+                   ? print_picture(graph, &picture, drawn, out)
+                   : qh_html_tree(graph, out));
     }
     fputs("</div>\n</section>\n", out);
     return NULL;

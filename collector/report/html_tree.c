@@ -86,7 +86,7 @@ static void show_from(struct tree *tree, size_t root)
 
 struct qh_error *qh_html_tree(const struct qh_wait_graph *graph, FILE *out)
 {
-    size_t count = graph->node_count + 1;
+    size_t count = graph->node_count + 1, drawn;
     QH_CLEANUP(tree_deinit)
     struct tree tree = { .graph = graph,
                          .chosen = calloc(count, sizeof(bool)),
@@ -96,7 +96,7 @@ struct qh_error *qh_html_tree(const struct qh_wait_graph *graph, FILE *out)
     if (!tree.chosen || !tree.shown) {
         return qh_error_no_memory();
     }
-    qh_wait_graph_choose(graph, QH_DRAWN_NODES, tree.chosen);
+    QH_TRY(qh_wait_graph_choose(graph, QH_DRAWN_NODES, tree.chosen, &drawn));
     fputs("<ul class=\"tree\">\n", out);
     if (graph->chain_count) {
         show_from(&tree, graph->chain[0]);

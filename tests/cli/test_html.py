@@ -112,7 +112,7 @@ def test_page_says_it_all() -> None:
         assert words in shown
     shown = Page(emitted("--html", "quiet")).shown
     assert "No hang found" in shown
-    assert "Nobody waits for anybody." in shown
+    assert "Nobody waits for anybody else." in shown
     shown = Page(emitted("--html", "gaps")).shown
     assert "No hang found in what could be read" in shown
 
@@ -121,7 +121,7 @@ def test_big_graph_is_cut_and_says_so() -> None:
     """Sixty nodes are drawn, the circle among them."""
     graph = emitted("--dot", "markup")
     assert len(re.findall(r"^  n\d+ \[", graph, re.MULTILINE)) == 60
-    assert 'label="60 of 109 nodes"' in graph
+    assert 'label="60 of 131 nodes"' in graph
     assert graph.count('class="thread fault') == 2
 
 

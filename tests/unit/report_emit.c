@@ -206,7 +206,7 @@ static struct world *markup(void)
         coroutine->scheduled = name;
         struct qh_wait *wait =
             world_wait(world, QH_WAIT_CO_QUEUE, 0, 0x10000 + 64 * i);
-        wait->object = qh_raddr(0xd000 + i % 3);
+        wait->object = qh_raddr(0xd000 + i / 4);
         wait->object_name = name;
     }
     assert_null(qh_snapshot_gap(s, name, qh_raddr(1), name, name));

@@ -355,6 +355,7 @@ static void long_circle(void **state)
     enum { MANY = 10000 };
     struct world *world = world_quiet();
     bool *chosen;
+    size_t count;
 
     for (uint64_t i = 0; i < MANY; i++) {
         world_coroutine(world, CO_ONE + 64 * i, "one");
@@ -369,7 +370,8 @@ static void long_circle(void **state)
     chosen = calloc(graph->node_count, sizeof(*chosen));
     assert_non_null(chosen);
     assert_int_equal(qh_wait_graph_size(graph), 2 * MANY);
-    assert_int_equal(qh_wait_graph_choose(graph, 60, chosen), 60);
+    assert_null(qh_wait_graph_choose(graph, 60, chosen, &count));
+    assert_int_equal(count, 60);
     free(chosen);
     qh_wait_graph_destroy(graph);
     world_destroy(world);
@@ -380,6 +382,7 @@ static void chain_is_chosen_first(void **state)
     struct world *world = world_wake_lost();
     struct qh_wait_graph *graph;
     bool *chosen;
+    size_t count;
 
     for (uint64_t i = 0; i < 100; i++) {
         world_coroutine(world, CO_ONE + 64 * i, "one");
@@ -388,11 +391,42 @@ static void chain_is_chosen_first(void **state)
     graph = build(world);
     chosen = calloc(graph->node_count, sizeof(*chosen));
     assert_non_null(chosen);
-    assert_int_equal(qh_wait_graph_choose(graph, 7, chosen), 7);
+    assert_null(qh_wait_graph_choose(graph, 7, chosen, &count));
+    assert_int_equal(count, 7);
     for (size_t i = 0; i < graph->chain_count; i++) {
         assert_true(chosen[graph->chain[i]]);
     }
     free(chosen);
+    qh_wait_graph_destroy(graph);
+    world_destroy(world);
+}
+
+/* A sleeper with its timer tells nothing; of many that want one lock, some. */
+static void the_telling_is_chosen(void **state)
+{
+    struct world *world = world_quiet();
+    bool chosen[400];
+    size_t count;
+
+    for (uint64_t i = 0; i < 100; i++) {
+        struct qh_wait *wait;
+        world_coroutine(world, CO_ONE + 64 * i, "one");
+        wait = world_wait(world, QH_WAIT_TIMER, 0, CO_ONE + 64 * i);
+        wait->object = qh_raddr(0x40000 + 64 * i);
+    }
+    struct qh_wait_graph *graph = build(world);
+    assert_in_range(graph->node_count, 200, QH_COUNT(chosen));
+    assert_null(qh_wait_graph_choose(graph, 60, chosen, &count));
+    assert_int_equal(count, 0);
+    qh_wait_graph_destroy(graph);
+
+    for (uint64_t i = 0; i < 100; i++) {
+        world->snapshot->waits[i].kind = QH_WAIT_CO_MUTEX;
+        world->snapshot->waits[i].object = qh_raddr(MUTEX_A);
+    }
+    graph = build(world);
+    assert_null(qh_wait_graph_choose(graph, 60, chosen, &count));
+    assert_int_equal(count, 1 + 3); /* the lock, and some of a hundred */
     qh_wait_graph_destroy(graph);
     world_destroy(world);
 }
@@ -499,6 +533,7 @@ int main(void)
         cmocka_unit_test(writer_waits_for_readers),
         cmocka_unit_test(long_circle),
         cmocka_unit_test(chain_is_chosen_first),
+        cmocka_unit_test(the_telling_is_chosen),
         cmocka_unit_test(cycles_of_random_graphs),
     };
 
