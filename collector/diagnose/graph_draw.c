@@ -77,6 +77,21 @@ static bool is_between(const struct qh_wait_node *node)
                : node->waiter_count && node->edge_count;
 }
 
+/* Whether a thread waits for more than a thing of its own, or is waited for:
+ * many a thread has nothing to do but to wait for its condition. */
+static bool is_involved(const struct qh_wait_graph *graph,
+                        const struct qh_wait_node *node)
+{
+    for (size_t i = 0; i < node->edge_count; i++) {
+        const struct qh_wait_node *to =
+            &graph->nodes[graph->edges[node->first_edge + i].to];
+        if (to->edge_count || to->waiter_count > 1) {
+            return true;
+        }
+    }
+    return node->waiter_count > 0;
+}
+
 static void choose_all(struct choice *choice)
 {
     const struct qh_wait_graph *graph = choice->graph;
@@ -91,7 +106,8 @@ static void choose_all(struct choice *choice)
     }
     choose_ends(choice);
     for (size_t i = 0; i < graph->node_count; i++) {
-        if (graph->nodes[i].kind == QH_NODE_THREAD) {
+        if (graph->nodes[i].kind == QH_NODE_THREAD &&
+            is_involved(graph, &graph->nodes[i])) {
             choose(choice, i);
         }
     }
@@ -101,6 +117,8 @@ static void choose_all(struct choice *choice)
             choose(choice, i);
         }
     }
+    /* And who waits for those in turn. */
+    choose_waiters(choice);
     choose_waiters(choice);
     choose_ends(choice);
 }
