@@ -53,7 +53,8 @@ struct qh_wait_node {
     struct raddr address; /* of anything else that has one, else 0 */
     const char *name;     /* "main thread 19795", "node q0"; raw bytes */
     bool told;            /* it is known what it waits for, if for anything */
-    bool idle; /* a thread in a loop with nothing to do, a context served */
+    bool idle;   /* a thread in a loop with nothing to do, a context served */
+    bool blocks; /* a thread asleep in a lock or the like, in no poll */
     size_t finding;    /* 1 + index of a finding that is about it, or 0 */
     size_t cycle;      /* 1 + index of the cycle it is part of, or 0 */
     size_t first_edge; /* its edges stand side by side */

@@ -32,26 +32,41 @@ static const struct qh_thread *server_of(const struct qh_snapshot *snapshot,
     return qh_snapshot_thread(snapshot, context->tid);
 }
 
+static const struct qh_wait_node *
+thread_node(const struct qh_graph_builder *builder, pid_t tid)
+{
+    size_t node = qh_pair_find(&builder->nodes, QH_NODE_THREAD, (uint64_t)tid);
+
+    return node ? &builder->graph->nodes[node - 1] : NULL;
+}
+
+/* Whether the thread is asleep in the context's own poll, and not in a lock
+ * that a callback of it takes. */
+static bool is_at_poll(const struct qh_graph_builder *builder, pid_t tid)
+{
+    const struct qh_wait_node *node = thread_node(builder, tid);
+
+    return tid && !(node && node->blocks);
+}
+
 /* Whether the thread that serves the context sleeps somewhere else, so that
  * nothing in it moves: it polls another one, or it waits for a lock. */
-static bool stands_elsewhere(struct qh_graph_builder *builder,
+static bool stands_elsewhere(const struct qh_graph_builder *builder,
                              const struct qh_context *context,
                              const struct qh_thread *thread)
 {
-    size_t node =
-        qh_pair_find(&builder->nodes, QH_NODE_THREAD, (uint64_t)thread->tid);
+    const struct qh_wait_node *node = thread_node(builder, thread->tid);
 
-    if (thread->state == QH_THREAD_RUNNABLE || context->poller ||
-        qh_raddr_equal(thread->polls, context->address)) {
+    if (thread->state == QH_THREAD_RUNNABLE ||
+        is_at_poll(builder, context->poller) ||
+        (qh_raddr_equal(thread->polls, context->address) &&
+         is_at_poll(builder, thread->tid))) {
         return false;
     }
     if (thread->state == QH_THREAD_IN_KERNEL) {
         return true;
     }
-    if (node && builder->graph->nodes[node - 1].told) {
-        return !builder->graph->nodes[node - 1].idle;
-    }
-    return thread->polls.value != 0;
+    return node && node->told ? !node->idle : thread->polls.value != 0;
 }
 
 struct qh_error *qh_graph_context(struct qh_graph_builder *builder,

@@ -167,6 +167,23 @@ static bool has_object(const struct qh_graph_builder *builder,
     return true;
 }
 
+/* Whether a thread that waits so serves no context meanwhile. */
+static bool is_blocking(enum qh_wait_kind kind)
+{
+    switch (kind) {
+    case QH_WAIT_MUTEX:
+    case QH_WAIT_BQL:
+    case QH_WAIT_COND:
+    case QH_WAIT_EVENT:
+    case QH_WAIT_JOIN:
+    case QH_WAIT_RCU:
+    case QH_WAIT_KERNEL:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static struct qh_error *add_wait(struct qh_graph_builder *builder,
                                  const struct qh_wait *wait)
 {
@@ -178,6 +195,7 @@ static struct qh_error *add_wait(struct qh_graph_builder *builder,
                                      wait->coroutine.value, &waiter));
     builder->graph->nodes[waiter].told = wait->kind != QH_WAIT_UNKNOWN;
     builder->graph->nodes[waiter].idle = wait->kind == QH_WAIT_EVENTS;
+    builder->graph->nodes[waiter].blocks = wait->tid && is_blocking(wait->kind);
     if (!has_object(builder, wait)) {
         return add_owners(builder, wait, waiter);
     }

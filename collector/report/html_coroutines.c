@@ -174,7 +174,7 @@ static void print_bucket(const struct buckets *buckets,
     }
     qh_html_text(out, like->entry ? like->entry : "(entry not known)");
     fprintf(out, "</b> %s", qh_coroutine_state_name(like->state));
-    if (first < like->stack.count) {
+    if (first < like->stack.count && like->stack.frames[first].function) {
         fputs(" <span class=\"at mono\">", out);
         qh_html_text(out, like->stack.frames[first].function);
         fputs("</span>", out);

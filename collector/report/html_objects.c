@@ -81,7 +81,7 @@ static void print_thread(const struct qh_report *report,
     if (thread->holds_bql) {
         fputs(" <span class=\"chip warn\">holds the BQL</span>", out);
     }
-    if (first < thread->stack.count) {
+    if (first < thread->stack.count && thread->stack.frames[first].function) {
         fputs(" <span class=\"at mono\">", out);
         qh_html_text(out, thread->stack.frames[first].function);
         fputs("</span>", out);
