@@ -9,7 +9,7 @@ from typing import Any, Callable, Optional, Sequence
 
 import gdb
 
-from . import program, view
+from . import graph, program, view
 
 Row = tuple[Optional[str], Sequence[str]]
 WIDTH = 80
@@ -55,6 +55,7 @@ class Prefix(gdb.Command):
     """Finds out why a QEMU hangs, and shows its coroutines.
 
 qhang diagnose            what hangs, why, and whether it heals
+qhang graph               who waits for whom: circles, chain to the culprit
 qhang threads             threads, and where they wait
 qhang contexts            AioContexts
 qhang coroutines          all coroutines
@@ -278,7 +279,7 @@ class SleeperFunction(gdb.Function):
 def load() -> None:
     """Registers all of them."""
     program.load()
-    for command in (Prefix, Diagnose, Coroutine, CoroutineApply, Thread,
+    for command in (Prefix, Diagnose, graph.Graph, Coroutine, CoroutineApply, Thread,
                     CoroutineFunction, SleeperFunction):
         command()
     for name in TABLES:
