@@ -157,7 +157,7 @@ static void copy_description(struct frozen *frozen,
 }
 
 /* What one diagnosis of the unchanged victim looks at. */
-static void record_spots(struct frozen *frozen)
+static void record_spots(struct frozen *frozen, const char *scenario)
 {
     struct qh_snapshot *snapshot = NULL;
 
@@ -168,6 +168,7 @@ static void record_spots(struct frozen *frozen)
     fuzz_require(!snapshot->gap_count && snapshot->coroutine_count > 4);
     fuzz_require(frozen->spot_count);
     qh_snapshot_destroy(snapshot);
+    printf("%s: %zu spots\n", scenario, frozen->spot_count);
 }
 
 struct frozen *frozen_create(const char *program, const char *scenario)
@@ -190,6 +191,6 @@ struct frozen *frozen_create(const char *program, const char *scenario)
     report(qh_debug_open(&frozen->target, &(struct qh_debug_options){ NULL },
                          &frozen->debug));
     report(qh_qemu_create(&frozen->target, frozen->debug, &frozen->qemu));
-    record_spots(frozen);
+    record_spots(frozen, scenario);
     return frozen;
 }
