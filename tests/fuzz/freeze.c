@@ -13,7 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
-static void run_victim(const char *program, const char *scenario, int out)
+static void run_victim(const char *program, const char *scenario,
+                       const char *plant, int out)
 {
     int null = open("/dev/null", O_RDONLY);
 
@@ -22,12 +23,13 @@ static void run_victim(const char *program, const char *scenario, int out)
     dup2(null, STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
     execl(program, program, "--scenario", scenario, "--coroutines", "4",
-          (char *)NULL);
+          plant ? "--plant" : NULL, plant, (char *)NULL);
     _exit(127);
 }
 
 /* Returns when the victim says that it is ready. */
-static pid_t start_victim(const char *program, const char *scenario)
+static pid_t start_victim(const char *program, const char *scenario,
+                          const char *plant)
 {
     int out[2];
     char line[128] = "";
@@ -36,7 +38,7 @@ static pid_t start_victim(const char *program, const char *scenario)
     pid_t pid = fork();
     fuzz_require(pid >= 0);
     if (!pid) {
-        run_victim(program, scenario, out[1]);
+        run_victim(program, scenario, plant, out[1]);
     }
     close(out[1]);
     FILE *told = fdopen(out[0], "r");
@@ -171,13 +173,14 @@ static void record_spots(struct frozen *frozen, const char *scenario)
     printf("%s: %zu spots\n", scenario, frozen->spot_count);
 }
 
-struct frozen *frozen_create(const char *program, const char *scenario)
+struct frozen *frozen_create(const char *program, const char *scenario,
+                             const char *plant)
 {
     struct frozen *frozen = calloc(1, sizeof(*frozen));
     struct qh_target *live;
 
     fuzz_require(frozen);
-    pid_t pid = start_victim(program, scenario);
+    pid_t pid = start_victim(program, scenario, plant);
     report(qh_target_open_live(pid, NULL, &live));
     report(qh_target_stop(live));
     copy_description(frozen, live);

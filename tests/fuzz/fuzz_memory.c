@@ -18,18 +18,27 @@ enum {
 };
 
 /* New ones go to the end: inputs name them by number. */
-static const char *const scenarios[] = { "wake-lost", "erased-fired",
-                                         "graph-unkicked", "mid-wake" };
+static const struct {
+    const char *scenario;
+    const char *plant; /* NULL: nothing */
+} bases[] = {
+    { "wake-lost", NULL }, { "erased-fired", NULL }, { "graph-unkicked", NULL },
+    { "mid-wake", NULL },  { "wake-lost", "ram" },
+};
 
 static struct frozen *victim(unsigned number)
 {
-    static struct frozen *frozen[QH_COUNT(scenarios)];
+    static struct frozen *frozen[QH_COUNT(bases)];
     const char *program = getenv("FUZZ_VICTIM");
 
-    number = number < QH_COUNT(scenarios) ? number : 0;
-    fuzz_require(program);
+    number = number < QH_COUNT(bases) ? number : 0;
+    if (!program) {
+        fprintf(stderr, "FUZZ_VICTIM must name the victim; see fuzz.sh\n");
+        abort();
+    }
     if (!frozen[number]) {
-        frozen[number] = frozen_create(program, scenarios[number]);
+        frozen[number] =
+            frozen_create(program, bases[number].scenario, bases[number].plant);
     }
     return frozen[number];
 }
