@@ -167,6 +167,10 @@ static void record_spots(struct frozen *frozen, const char *scenario)
     report(qh_qemu_sample(frozen->qemu, &snapshot));
     frozen->recording = false;
     /* Else what follows would be about something else. */
+    for (size_t i = 0; i < snapshot->gap_count; i++) {
+        fprintf(stderr, "%s: %s\n", snapshot->gaps[i].what,
+                snapshot->gaps[i].reason);
+    }
     fuzz_require(!snapshot->gap_count && snapshot->coroutine_count > 4);
     fuzz_require(frozen->spot_count);
     qh_snapshot_destroy(snapshot);
@@ -177,11 +181,13 @@ struct frozen *frozen_create(const char *program, const char *scenario,
                              const char *plant)
 {
     struct frozen *frozen = calloc(1, sizeof(*frozen));
+    /* On a busy machine a thread may take a while to get to its CPU. */
+    const struct qh_live_options patient = { .stop_bound_ns = 60000000000 };
     struct qh_target *live;
 
     fuzz_require(frozen);
     pid_t pid = start_victim(program, scenario, plant);
-    report(qh_target_open_live(pid, NULL, &live));
+    report(qh_target_open_live(pid, &patient, &live));
     report(qh_target_stop(live));
     copy_description(frozen, live);
     copy_mappings(frozen, live);

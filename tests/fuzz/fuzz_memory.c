@@ -17,6 +17,9 @@ enum {
     SEARCH_BYTES = 256 << 10
 };
 
+/* Bits of change_head.kind. */
+enum { UNSTOPPED = 64, NO_CLOCK = 128 };
+
 /* New ones go to the end: inputs name them by number. */
 static const struct {
     const char *scenario;
@@ -106,15 +109,36 @@ static void sample(struct frozen *frozen, struct qh_findings **findings)
     *findings = now;
 }
 
-static void begin(struct frozen *frozen, const struct change_head *head)
+/* As qhang diagnose --no-stop has it. */
+static void leave_running(struct qh_target *target)
+{
+    target->process.unstopped = true;
+    target->looked_pages = 2;
+    target->changed_pages = 1;
+    for (size_t i = 0; i < target->task_count; i++) {
+        target->tasks[i].unstopped = true;
+        target->tasks[i].regs.known &= 1u << QH_REG_RIP | 1u << QH_REG_RSP;
+    }
+}
+
+static enum qh_target_kind kind_of(const struct change_head *head)
 {
     static const enum qh_target_kind kinds[] = { QH_TARGET_CORE, QH_TARGET_LIVE,
                                                  QH_TARGET_HELD };
 
+    return head->kind & UNSTOPPED ? QH_TARGET_LIVE
+                                  : kinds[head->kind % QH_COUNT(kinds)];
+}
+
+static void begin(struct frozen *frozen, const struct change_head *head)
+{
     frozen_reset(frozen);
-    frozen->target.process.kind = kinds[head->kind % QH_COUNT(kinds)];
-    frozen->clock_absent = head->kind & 128;
+    frozen->target.process.kind = kind_of(head);
+    frozen->clock_absent = head->kind & NO_CLOCK;
     frozen->event_count = head->events == 255 ? -1 : head->events;
+    if (head->kind & UNSTOPPED) {
+        leave_running(&frozen->target);
+    }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
@@ -132,7 +156,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     memcpy(changes, data + sizeof(head), count * sizeof(changes[0]));
 
     struct frozen *frozen = victim(head.base);
-    bool live = head.kind % 3 == 1;
+    bool live = kind_of(&head) == QH_TARGET_LIVE;
     size_t late = live && head.late < count ? head.late : 0;
     forget(frozen->qemu);
     begin(frozen, &head);
