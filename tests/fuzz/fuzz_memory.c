@@ -59,22 +59,37 @@ static char *render(const struct qh_report *report,
     return text;
 }
 
+static struct qh_error *write_html(const struct qh_report *report, FILE *out)
+{
+    return qh_report_html(report, NULL, out);
+}
+
 static void check_reports(const struct qh_snapshot *snapshot,
                           const struct qh_findings *findings)
 {
-    const struct qh_report report = {
+    QH_CLEANUP(qh_wait_graph_guard) struct qh_wait_graph *graph = NULL;
+    struct qh_report report = {
         .snapshot = snapshot,
         .findings = findings,
         .samples = findings->samples,
         .pause_ns = snapshot->pause_ns,
         .tool_version = "fuzz",
     };
-    char *text = render(&report, qh_report_text);
 
+    qh_error_destroy(qh_wait_graph_build(snapshot, findings, &graph));
+    fuzz_require(graph);
+    report.graph = graph;
+    char *text = render(&report, qh_report_text);
     fuzz_check_text(text);
     free(text);
     text = render(&report, qh_report_json);
     fuzz_check_json(text);
+    free(text);
+    text = render(&report, qh_report_dot);
+    fuzz_check_text(text);
+    free(text);
+    text = render(&report, write_html);
+    fuzz_check_text(text);
     free(text);
 }
 
