@@ -4,8 +4,6 @@
 #include "qemu/qemu.h"
 #include "report/report.h"
 
-#include <errno.h>
-#include <limits.h>
 #include <signal.h>
 #include <string.h>
 #include <time.h>
@@ -257,21 +255,6 @@ static int status_of(const struct session *session)
     return session->snapshot->gap_count ? QH_EXIT_INCOMPLETE : QH_EXIT_CLEAN;
 }
 
-/* Reads a pid; false when `text` is none. */
-static bool read_pid(const char *text, pid_t *ret)
-{
-    char *end;
-
-    errno = 0;
-    long value = strtol(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end || errno || value <= 0 ||
-        value > INT_MAX) {
-        return false;
-    }
-    *ret = (pid_t)value;
-    return true;
-}
-
 static int read_operand(const struct qh_command *command, int argc,
                         char **argv, struct request *request)
 {
@@ -288,10 +271,8 @@ static int read_operand(const struct qh_command *command, int argc,
         return qh_usage_error(command, "a PID (%s) and --core exclude "
                                        "each other", argv[optind]);
     }
-    if (!read_pid(argv[optind], &request->pid)) {
-        return qh_fail(qh_error_try(
-            qh_error_new(QH_ERR_USAGE, "no PID: %s", argv[optind]),
-            "pgrep -a qemu, to find the PID by the name"));
+    if (!qh_read_pid(argv[optind], &request->pid)) {
+        return qh_no_pid(argv[optind]);
     }
     return 0;
 }

@@ -20,6 +20,11 @@
 
 #define QH_TIME_UNKNOWN INT64_MIN
 
+/* a + b and a - b; UNKNOWN when one of them is, and when the result is no time:
+ * what comes from the target may be any number. */
+int64_t qh_time_add(int64_t a, int64_t b);
+int64_t qh_time_sub(int64_t a, int64_t b);
+
 /* A backtrace, innermost first. */
 struct qh_backtrace {
     struct qh_frame *frames;

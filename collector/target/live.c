@@ -22,6 +22,7 @@ static void live_destroy(struct qh_target *target)
     }
     qh_close_guard(&live->dir);
     qh_close_guard(&live->tasks);
+    qh_close_guard(&live->pagemap);
     free(live->tracees);
     free(live->text);
     free(live->ran);
@@ -256,7 +257,8 @@ static struct qh_error *add_live(struct qh_target *target)
     if (!live) {
         return qh_error_no_memory();
     }
-    *live = (struct qh_live){ .dir = -1, .tasks = -1, .maps = -1 };
+    *live =
+        (struct qh_live){ .dir = -1, .tasks = -1, .maps = -1, .pagemap = -1 };
     target->live = live;
     live->is_held = target->process.kind == QH_TARGET_HELD;
     target->ops = live->is_held ? &held_ops : &live_ops;

@@ -45,9 +45,10 @@ struct qh_handed {
 
 struct qh_live {
     pid_t pid;
-    int dir;   /* /proc/PID */
-    int tasks; /* /proc/PID/task */
-    int maps;  /* /proc/PID/maps, of the present stop, else -1 */
+    int dir;     /* /proc/PID */
+    int tasks;   /* /proc/PID/task */
+    int maps;    /* /proc/PID/maps, of the present stop, else -1 */
+    int pagemap; /* /proc/PID/pagemap, once it was asked for, else -1 */
     int64_t stop_bound_ns;
     bool own_child; /* qhang is its parent */
     bool leave_running;

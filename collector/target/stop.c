@@ -266,6 +266,8 @@ static void read_registers(const struct qh_live *live, struct qh_tracee *tracee)
     if (tracee->hold == QH_HOLD_STOPPED &&
         ptrace(PTRACE_GETREGS, task->tid, NULL, &user) == 0) {
         qh_arch_registers(&user, &task->regs, &task->fs_base, &task->orig_rax);
+        _Static_assert(sizeof(task->user) == sizeof(user), "register set");
+        memcpy(task->user, &user, sizeof(user));
         task->stop = QH_TASK_STOPPED;
     } else if (tracee->hold == QH_HOLD_STOPPED ||
                tracee->hold == QH_HOLD_GONE) {

@@ -69,6 +69,9 @@ struct qh_registers {
     uint32_t known;
 };
 
+/* Words of struct user_regs_struct (sys/user.h). */
+enum { QH_USER_REGS = 27 };
+
 /* What became of a thread when the target was stopped. */
 enum qh_task_stop {
     QH_TASK_STOPPED,   /* registers are valid */
@@ -93,6 +96,9 @@ struct qh_task {
      * by the target. */
     const char *untold;
     struct qh_registers regs;
+    /* The whole register set as NT_PRSTATUS of a core has it, for who writes
+     * one; 0 unless STOPPED by qhang. */
+    uint64_t user[QH_USER_REGS];
     uint64_t fs_base;
     int64_t orig_rax; /* number of the system call that it is in, else -1 */
     /* CLOCK_MONOTONIC when it last was on a CPU, as read before the first
