@@ -29,6 +29,7 @@ void qh_qemu_destroy(struct qh_qemu *qemu)
 {
     if (qemu) {
         free(qemu->hints);
+        qh_ranges_guard(&qemu->wanted);
         free(qemu);
     }
 }
@@ -113,6 +114,7 @@ static struct qh_error *read_stopped(struct qh_reader *reader)
     QH_TRY(qh_read_coroutines(reader));
     QH_TRY(qh_read_sleepers(reader));
     QH_TRY(qh_read_locks(reader));
+    QH_TRY(qh_prefetch_waits(reader));
     return qh_copy_stacks(reader);
 }
 
@@ -144,8 +146,10 @@ static struct qh_error *judge_copies(struct qh_reader *reader)
     QH_TRY(qh_judge_threads(reader));
     QH_TRY(qh_finish_sleepers(reader));
     QH_TRY(qh_finish_locks(reader));
+    QH_TRY(qh_read_thread_waits(reader));
     QH_TRY(qh_check_queues(reader));
     QH_TRY(qh_find_qmp_command(reader));
+    QH_TRY(qh_find_co_waits(reader));
     return qh_measure_blocked(reader);
 }
 

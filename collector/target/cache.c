@@ -74,6 +74,14 @@ void qh_cache_pages(const struct qh_cache *cache, uint64_t *pages)
     qsort(pages, count, sizeof(*pages), by_page);
 }
 
+bool qh_cache_holds_before(const struct qh_cache *cache, uint64_t page,
+                           size_t frame)
+{
+    size_t place = cache->count ? place_of(cache, page) : 0;
+
+    return cache->count && cache->keys[place] && cache->frames[place] < frame;
+}
+
 static struct qh_error *grow_table(struct qh_cache *cache, size_t capacity)
 {
     struct qh_cache old = *cache;

@@ -28,6 +28,7 @@ static struct qh_error *read_thread(struct qh_target *target, const void *desc,
     memcpy(&status, desc, sizeof(status));
     memcpy(&user, &status.pr_reg, sizeof(user));
     task->tid = status.pr_pid;
+    task->own_tid = status.pr_pid;
     task->stop = QH_TASK_STOPPED;
     qh_arch_registers(&user, &task->regs, &task->fs_base, &task->orig_rax);
     return NULL;

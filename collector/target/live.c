@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -273,6 +274,16 @@ static pid_t inner_pid(const struct qh_live *live)
     return (pid_t)inner;
 }
 
+/* Namespaces are told apart by their inode (namespaces(7)). */
+static bool shares_pid_namespace(const struct qh_live *live)
+{
+    struct stat own, its;
+
+    return stat("/proc/self/ns/pid", &own) == 0 &&
+           fstatat(live->dir, "ns/pid", &its, 0) == 0 &&
+           own.st_dev == its.st_dev && own.st_ino == its.st_ino;
+}
+
 static struct qh_error *open_process(struct qh_target *target, pid_t pid)
 {
     struct qh_live *live = target->live;
@@ -285,6 +296,7 @@ static struct qh_error *open_process(struct qh_target *target, pid_t pid)
     QH_TRY(qh_access_check(live));
     target->process.pid = live->pid;
     target->process.inner_pid = inner_pid(live);
+    live->same_pid_namespace = shares_pid_namespace(live);
     qh_proc_read_comm(live->tasks, live->pid, target->process.name);
     live->clock_skew_ns = qh_clock_skew_ns(live->dir);
     QH_TRY(read_exe(target));

@@ -54,6 +54,7 @@ struct qh_live {
     bool leave_running;
     bool never_stop; /* and that for good */
     bool disturbed;  /* has been stopped: what ran last was our doing */
+    bool same_pid_namespace; /* as qhang's own */
     /* The threads of the present or last stop, in no order. */
     struct qh_tracee *tracees;
     size_t count, capacity;

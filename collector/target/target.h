@@ -83,6 +83,7 @@ enum qh_task_stop {
 
 struct qh_task {
     pid_t tid;
+    pid_t own_tid;  /* in its own pid namespace; 0 when that is not known */
     char name[64];  /* comm, raw bytes of the target, NUL-terminated */
     char state;     /* R, S, D, T, ... before the stop; 0 for a core */
     char wchan[64]; /* kernel function it waits in, "" when not known */
@@ -279,6 +280,9 @@ struct qh_error *qh_target_read_some(struct qh_target *target,
  * that stand in for what it leaves out), and pages read late (see above). */
 uint64_t qh_target_bytes_read(const struct qh_target *target);
 uint64_t qh_target_late_reads(const struct qh_target *target);
+/* Whether what was read at `address` may be younger than the stop: its page is
+ * a late one, or is not in the cache. Never of a target that stands still. */
+bool qh_target_is_late(const struct qh_target *target, struct raddr address);
 
 /*
  * What CLOCK_MONOTONIC or CLOCK_REALTIME (`clock`, as in <time.h>) showed in
