@@ -264,6 +264,20 @@ def test_libvirt_like_user() -> None:
     assert json.loads(own.stdout)["findings"][0]["certainty"] == "proof"
 
 
+@pytest.mark.parametrize("no_stop", [[], ["--no-stop"]], ids=str)
+def test_deadlock_in_a_pid_namespace(root: Root, no_stop: list[str]) -> None:
+    """A mutex names its owner by the pid inside; the report by the host's."""
+    root.scenario = "mutex-cycle"
+    with root.start() as victim:
+        told = report(*no_stop, str(victim.pid))
+        tids = {int(p.name) for p in Path(f"/proc/{victim.pid}/task").iterdir()}
+    [finding] = told["findings"]
+    assert finding["rule"] == "lock.cycle"
+    [cycle] = told["graph"]["cycles"]
+    nodes = [told["graph"]["nodes"][i] for i in cycle["nodes"]]
+    assert {n["tid"] for n in nodes if n["kind"] == "thread"} <= tids
+
+
 def test_healthy_twin(root: Root) -> None:
     """A container does not make a hang of it."""
     root.scenario = "timer-waiting"
