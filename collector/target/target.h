@@ -133,6 +133,7 @@ struct qh_module {
 struct qh_process {
     enum qh_target_kind kind;
     pid_t pid;
+    pid_t inner_pid;  /* what it is to itself, in a pid namespace; else pid */
     char name[64];    /* comm */
     const char *exe;  /* path of the executable, "" if not known */
     const char *core; /* path of the core, NULL for a process */
@@ -232,6 +233,18 @@ const struct qh_module *qh_target_modules(const struct qh_target *target,
  */
 struct qh_error *qh_target_open_module(struct qh_target *target,
                                        const struct qh_module *module,
+                                       int *ret_fd) QH_MUST_CHECK;
+
+/* Whether a live target sees other files than qhang does: it lives in a
+ * container, in a mount namespace or a root of its own. */
+bool qh_target_has_own_root(const struct qh_target *target);
+/*
+ * Opens a regular file by the path that the live target knows it by; no link
+ * leads out of its root. ABSENT for a core, SYSTEM when there is no such file.
+ * `*ret_fd` is the caller's.
+ */
+struct qh_error *qh_target_open_inside(struct qh_target *target,
+                                       const char *path,
                                        int *ret_fd) QH_MUST_CHECK;
 
 /*
