@@ -150,12 +150,12 @@ def test_kernel_core(scenario: str, program: str, tmp_path: Path) -> None:
 
 # What a finding says, beside the numbers that go with the time.
 TOLD_ALIKE = ("rule", "user", "certainty", "heals", "fixed_in", "tid",
-              "waiter_tid", "coroutine", "title")
+              "waiter_tid", "coroutine")
 
 
 def alike(finding: dict[str, Any]) -> dict[str, Any]:
     """What two diagnoses of the same hang must agree on."""
-    return {**{key: finding.get(key) for key in TOLD_ALIKE},
+    return {**{key: finding[key] for key in TOLD_ALIKE},
             "evidence": [(item["address"],
                           re.sub(r"\d+ s ahead", "N s ahead",
                                  f"{item['what']} {item['value']}"))
