@@ -48,6 +48,7 @@ enum { QH_OPTION_HELP = 'h', QH_OPTION_VERSION = 'V' };
 
 extern const struct qh_command qh_command_capture;
 extern const struct qh_command qh_command_diagnose;
+extern const struct qh_command qh_command_list;
 extern const struct qh_command qh_command_verify;
 
 /*

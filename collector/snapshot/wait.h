@@ -22,16 +22,16 @@
     X(QH_WAIT_FD, "fd")                      /* yield_until_fd_readable() */   \
     X(QH_WAIT_TIMER, "timer")                                                  \
     X(QH_WAIT_BH, "bottom-half")                                               \
-    X(QH_WAIT_AIO, "aio-completion") /* an AIOCB, a worker, a ring */          \
+    X(QH_WAIT_AIO, "aio-completion")  /* an AIOCB, a worker, a ring */         \
     X(QH_WAIT_JOB_PAUSE, "job-pause") /* job_do_yield() */                     \
     X(QH_WAIT_NBD, "nbd")                                                      \
     X(QH_WAIT_THROTTLE, "throttle") /* throttle_group_co_io_limits_...() */    \
     /* Of threads, and some of coroutines too. */                              \
     X(QH_WAIT_DRAIN, "drain")                  /* bdrv_drained_begin() */      \
     X(QH_WAIT_GRAPH_WRITE, "graph-write-lock") /* bdrv_graph_wrlock() */       \
-    X(QH_WAIT_POLL, "poll")   /* another AIO_WAIT_WHILE() */                   \
+    X(QH_WAIT_POLL, "poll")                    /* another AIO_WAIT_WHILE() */  \
     X(QH_WAIT_EVENTS, "events") /* a loop that has nothing to do */            \
-    X(QH_WAIT_MUTEX, "mutex") /* a QemuMutex, thus a pthread mutex */          \
+    X(QH_WAIT_MUTEX, "mutex")   /* a QemuMutex, thus a pthread mutex */        \
     X(QH_WAIT_BQL, "bql")                                                      \
     X(QH_WAIT_COND, "cond")   /* a QemuCond */                                 \
     X(QH_WAIT_EVENT, "event") /* a QemuEvent */                                \

@@ -27,7 +27,8 @@ _qhang_diagnose() {
     esac
     if [[ $word == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W \
-            "--core --exe --registers --debuginfo --json --help" -- "$word")
+            "--core --exe --registers --no-stop --debuginfo --json --help" \
+            -- "$word")
     else
         mapfile -t COMPREPLY < <(compgen -W "$(_qhang_pids)" -- "$word")
     fi
@@ -45,6 +46,12 @@ _qhang_capture() {
     fi
 }
 
+_qhang_list() {
+    if [[ $2 != --interval ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "--interval --json --help" -- "$1")
+    fi
+}
+
 _qhang_verify() {
     local word=$1 before=$2
     if [[ $before == --junit || $word != -* ]]; then
@@ -59,12 +66,13 @@ _qhang() {
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
         mapfile -t COMPREPLY < <(compgen -W \
-            "diagnose capture verify --help --version" -- "$word")
+            "diagnose capture list verify --help --version" -- "$word")
         return
     fi
     case ${COMP_WORDS[1]} in
         diagnose) _qhang_diagnose "$word" "$before" ;;
         capture) _qhang_capture "$word" "$before" ;;
+        list) _qhang_list "$word" "$before" ;;
         verify) _qhang_verify "$word" "$before" ;;
     esac
 }
