@@ -51,6 +51,9 @@ struct qh_core_capture {
     size_t left_out_count;
     struct qh_core_eventfd *eventfds;
     size_t eventfd_count;
+    /* How many zeros may still be made up: a file that lies about its map has
+     * no end of them, and a search would read them all. */
+    uint64_t zeros_left;
 };
 
 struct qh_core_eventfd {

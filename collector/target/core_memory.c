@@ -140,6 +140,9 @@ static size_t read_unstored(struct qh_target *target,
 
     bytes = (size_t)(end - address);
     if (untouched && mapping->path[0] != '/') {
+        uint64_t *left = &target->core->capture.zeros_left;
+        bytes = bytes < *left ? bytes : (size_t)*left;
+        *left -= bytes;
         memset(buffer, 0, bytes);
         return bytes;
     }
