@@ -9,7 +9,8 @@
 
 /* The stop itself interrupts an io_uring_enter that has submitted something,
  * and hides whether it was asleep (target/arch.h). The thread then calls again
- * with nothing to submit: a second stop, so much later, is sure of it. */
+ * with nothing to submit: a second stop, so much later, is sure of it. And a
+ * thread that got to no CPU in time to be stopped may do so next time. */
 enum { MAX_STOPS = 3 };
 static const struct timespec between_stops = { .tv_nsec = 20000000 };
 
@@ -48,7 +49,9 @@ static bool is_sure(const struct qh_capture *capture)
     const char *name;
 
     for (size_t i = 0; i < count; i++) {
-        if (qh_arch_wait(&tasks[i], &name) == QH_WAIT_UNSURE) {
+        bool starved =
+            tasks[i].stop == QH_TASK_IN_KERNEL && tasks[i].state != 'D';
+        if (starved || qh_arch_wait(&tasks[i], &name) == QH_WAIT_UNSURE) {
             return false;
         }
     }
