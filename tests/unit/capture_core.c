@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -278,6 +279,27 @@ static void test_forged_notes(void **state)
     assert_false(believed_with("QHANG\0\0\0", "\xff\xff\xff\xff"));
 }
 
+/* A process for which the stop is the end: it makes epoll_wait() return
+ * (signal(7)). What was read of it is kept. */
+static void test_ends_with_the_stop(void **state)
+{
+    for (unsigned i = 0; i < 20; i++) {
+        pid_t pid = fork();
+        if (!pid) {
+            struct epoll_event event;
+            int fd = epoll_create1(0);
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            epoll_wait(fd, &event, 1, -1);
+            _exit(0);
+        }
+        await_state(pid, pid, 'S');
+        struct qh_capture_result result = capture(pid);
+        assert_int_equal(result.thread_count, 1);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        assert_int_equal(unlink(path), 0);
+    }
+}
+
 static int setup(void **state)
 {
     folder = make_folder();
@@ -300,6 +322,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_map_is_that_of_the_process, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_forged_notes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_ends_with_the_stop, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_registers_are_those_of_the_process,
                                         setup, teardown),
     };
