@@ -31,6 +31,25 @@ struct qh_error *
 qh_rule_graph_writer_unkicked(const struct qh_snapshot *snapshot,
                               struct qh_findings *findings) QH_MUST_CHECK;
 
+struct qh_error *qh_rule_lock_owner_gone(const struct qh_snapshot *snapshot,
+                                         struct qh_findings *findings)
+    QH_MUST_CHECK;
+struct qh_error *qh_rule_wait_condition_met(const struct qh_snapshot *snapshot,
+                                            struct qh_findings *findings)
+    QH_MUST_CHECK;
+struct qh_error *
+qh_rule_aio_queued_unnotified(const struct qh_snapshot *snapshot,
+                              struct qh_findings *findings) QH_MUST_CHECK;
+struct qh_error *
+qh_rule_timer_expired_unserved(const struct qh_snapshot *snapshot,
+                               struct qh_findings *findings) QH_MUST_CHECK;
+struct qh_error *qh_rule_kernel_stuck(const struct qh_snapshot *snapshot,
+                                      struct qh_findings *findings)
+    QH_MUST_CHECK;
+struct qh_error *qh_rule_rcu_stalled(const struct qh_snapshot *snapshot,
+                                     struct qh_findings *findings)
+    QH_MUST_CHECK;
+
 /* Adds the context: what is good to know and no fault. */
 struct qh_error *qh_notes_take(const struct qh_snapshot *snapshot,
                                struct qh_findings *findings) QH_MUST_CHECK;

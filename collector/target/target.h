@@ -86,6 +86,9 @@ struct qh_task {
      * stop disturbed it; 0 when not known, as of a held thread. From
      * se.exec_start in /proc/PID/task/TID/sched, kernel/sched/debug.c. */
     int64_t last_ran_ns;
+    /* Of one that did not stop: how often it has left the CPU (context
+     * switches, proc(5), status); 0 when not known. */
+    uint64_t left_cpu;
 };
 
 /* One line of the memory map; addresses [start, end). */
@@ -104,10 +107,10 @@ struct qh_mapping {
 struct qh_module {
     uint64_t start; /* lowest mapped address */
     uint64_t end;
-    const char *path;    /* as the target sees it, " (deleted)" taken off */
-    bool is_exe;         /* the main executable */
-    bool deleted;        /* replaced or removed on disk */
-    char build_id[129];  /* lower-case hex from memory or file, "" if none */
+    const char *path;   /* as the target sees it, " (deleted)" taken off */
+    bool is_exe;        /* the main executable */
+    bool deleted;       /* replaced or removed on disk */
+    char build_id[129]; /* lower-case hex from memory or file, "" if none */
 };
 
 struct qh_process {
@@ -229,8 +232,8 @@ struct qh_error *qh_target_prefetch(struct qh_target *target,
  */
 struct qh_error *qh_target_read_some(struct qh_target *target,
                                      struct raddr address, void *buffer,
-                                     size_t bytes, size_t *ret_bytes)
-    QH_MUST_CHECK;
+                                     size_t bytes,
+                                     size_t *ret_bytes) QH_MUST_CHECK;
 
 /* Bytes fetched so far from the process, or from the core (not from the files
  * that stand in for what it leaves out), and pages read late (see above). */

@@ -26,12 +26,27 @@ READY_LIMIT_S = 60
 SKIP = 77
 SYS_POLL = 7
 SYS_PPOLL = 271
-HANGS = ["wake-lost", "erased", "erased-fired", "graph-unkicked"]
+SYS_FUTEX = 202
+# Where the main thread is stuck: in a poll, or in a mutex.
+HANGS = {"wake-lost": SYS_PPOLL, "erased": SYS_PPOLL,
+         "erased-fired": SYS_PPOLL, "graph-unkicked": SYS_PPOLL,
+         "condition-met": SYS_PPOLL, "drain-unkicked": SYS_PPOLL,
+         "owner-gone": SYS_FUTEX, "owner-self": SYS_FUTEX}
+# Something is stuck, and the main thread is not.
+SILENT = ["bh-unnotified", "timer-unserved", "rcu-stalled", "copy-lost",
+          "timeout-lost"]
 TWINS = ["wake-lost-twin", "erased-twin", "graph-unkicked-twin"]
 HELD = ["mid-wake", "mid-wake-spin", "mid-wake-entered", "mid-kick",
         "mid-notify", "mid-notify-wake", "runnable", "runnable-late",
         "runnable-starved"]
-HEALTHY = ["idle", "timer-waiting", "busy"]
+# What they say when they are let go.
+WAITS = {"drain-waiting": ["returned x-drain"],
+         "owner-asleep": ["returned x-lock"],
+         "bql-asleep": ["returned x-drain"],
+         "kernel-stuck": ["returned x-lock"],
+         "kernel-alone": [], "rcu-running": []}
+HEALTHY = ["idle", "timer-waiting", "busy", "condition-met-twin", "bh-idle",
+           "timer-served", "copy-twin", "timeout-twin"]
 
 
 def listed() -> Dict[str, Optional[int]]:
@@ -149,7 +164,8 @@ def start_fixture() -> Iterator:
 
 def test_every_scenario_is_tested() -> None:
     """The lists above name all that there are."""
-    assert sorted(listed()) == sorted(HANGS + TWINS + HELD + HEALTHY)
+    assert sorted(listed()) == sorted([*HANGS, *SILENT, *TWINS, *HELD, *WAITS,
+                                       *HEALTHY])
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -164,12 +180,12 @@ def test_reaches_ready_with_the_coroutines_it_lists(start, program, scenario):
 
 
 @pytest.mark.parametrize("scenario", HANGS)
-def test_hangs_in_its_poll_and_nothing_returns(start, scenario):
-    """Main thread and iothreads sleep in ppoll; no CPU time is used."""
+def test_hangs_and_nothing_returns(start, scenario):
+    """Main thread and iothreads sleep; no CPU time is used."""
     victim = start("victim", "--scenario", scenario)
     for name in ("IO io0", "IO io1"):
         assert victim.syscall(victim.threads()[name]) == SYS_PPOLL
-    assert victim.syscall(victim.pid) == SYS_PPOLL
+    assert victim.syscall(victim.pid) == HANGS[scenario]
     assert victim.state(victim.pid) == "S"
     assert victim.let_go() == []
 
@@ -189,6 +205,23 @@ def test_held_instant_goes_on_when_released(start, scenario):
     """It was a passing state: let go, the command returns."""
     victim = start("victim", "--scenario", scenario)
     assert victim.let_go() == ["returned blockdev-del"]
+
+
+@pytest.mark.parametrize("scenario", WAITS)
+def test_wait_ends_when_released(start, scenario):
+    """It waited rightly: let go, the command returns, if there was one."""
+    victim = start("victim", "--scenario", scenario)
+    assert victim.let_go() == WAITS[scenario]
+
+
+@pytest.mark.parametrize("scenario", ["kernel-stuck", "kernel-alone"])
+def test_kernel_is_state_d(start, scenario):
+    """One thread is in state D, and stays."""
+    victim = start("victim", "--scenario", scenario)
+    stuck = victim.threads()["stuck"]
+    for _ in range(20):
+        assert victim.state(stuck) == "D"
+    victim.let_go()
 
 
 @pytest.mark.parametrize("scenario", [s for s in HELD if "runnable" in s])
