@@ -124,6 +124,7 @@ struct qh_error *qh_diagnose(const struct qh_snapshot *snapshot,
     }
     QH_TRY(sort_findings(findings));
     QH_TRY(qh_notes_take(snapshot, findings));
+    QH_TRY(qh_progress_take(snapshot, findings));
     *ret = findings;
     findings = NULL;
     return NULL;
@@ -172,6 +173,7 @@ void qh_findings_confirm(const struct qh_findings *earlier,
         }
     }
     later->samples += earlier->samples;
+    qh_progress_compare(&earlier->progress, &later->progress);
 }
 
 bool qh_findings_settled(const struct qh_findings *findings)
@@ -194,6 +196,9 @@ struct qh_error *qh_findings_settle(struct qh_findings *findings)
         }
     }
     findings->count = kept;
+    if (kept && findings->samples > 1) {
+        return qh_progress_note(findings);
+    }
     if (!kept && findings->unsettled) {
         return qh_note_add(findings, "samples.unsettled", 0,
                            qh_arena_printf(&findings->arena,

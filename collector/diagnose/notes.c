@@ -89,7 +89,18 @@ static struct qh_error *note_bql(const struct qh_snapshot *snapshot,
                         waiters == 1 ? "" : "s", waiters == 1 ? "s" : ""));
 }
 
-/* The main thread, in a poll of its own for what has not come yet. */
+static bool is_found(const struct qh_findings *findings, pid_t waiter)
+{
+    for (size_t i = 0; i < findings->count; i++) {
+        if (findings->items[i].waiter == waiter) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The main thread, in a poll of its own for what has not come yet; a finding
+ * about it says more. */
 static struct qh_error *note_rightly(const struct qh_snapshot *snapshot,
                                      struct qh_findings *findings)
 {
@@ -99,7 +110,7 @@ static struct qh_error *note_rightly(const struct qh_snapshot *snapshot,
         qh_snapshot_thread(snapshot, snapshot->pid);
 
     if (!open || !thread || thread->state != QH_THREAD_BLOCKED ||
-        !wait->function) {
+        !wait->function || is_found(findings, thread->tid)) {
         return NULL;
     }
     bool named = wait->object_name && *wait->object_name;

@@ -72,11 +72,11 @@ static struct qh_error *add_evidence(const struct qh_context *context,
         who ? qh_arena_printf(&findings->arena, "%s sleeps in its poll", who)
             : NULL,
         context->address, loop->blocked_in ? loop->blocked_in : "asleep"));
-    return context->event_count < 0
-               ? NULL
-               : qh_number_evidence(findings, finding,
-                                    "eventfd count 0: nobody wrote it",
-                                    context->notifier, context->event_count);
+    return qh_number_evidence(
+        findings, finding,
+        context->event_count == 0 ? "eventfd count 0: nobody wrote it"
+                                  : "its eventfd has not ended the poll",
+        context->notifier, context->event_count > 0 ? context->event_count : 0);
 }
 
 static uint64_t fingerprint_of(const struct qh_context *context,

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -486,6 +487,58 @@ static void test_rightly(void **state)
     world_destroy(world);
 }
 
+static const char *progress_of(struct world *world,
+                               void (*move)(struct world *))
+{
+    static char told[128];
+    struct qh_findings *one = world_diagnose(world);
+
+    move(world);
+    struct qh_findings *two = world_diagnose(world);
+    qh_findings_confirm(one, two);
+    assert_null(qh_findings_settle(two));
+    told[0] = 0;
+    for (size_t i = 0; i < two->note_count; i++) {
+        if (!strncmp(two->notes[i].what, "progress.", 9)) {
+            snprintf(told, sizeof(told), "%s: %s", two->notes[i].what,
+                     two->notes[i].text);
+        }
+    }
+    qh_findings_destroy(one);
+    qh_findings_destroy(two);
+    return told;
+}
+
+static void move_nothing(struct world *world)
+{
+}
+
+static void move_thread(struct world *world)
+{
+    world_stack(world, &world->other->stack, "pread64", "worker_thread", NULL);
+    world->other->state = QH_THREAD_RUNNABLE;
+}
+
+static void move_timer(struct world *world)
+{
+    add_timer(world, world->main_context->address, S_NS);
+}
+
+/* Beside a finding it is told whether anything moves. */
+static void test_progress(void **state)
+{
+    struct world *world = world_wake_lost();
+
+    assert_string_equal(progress_of(world, move_nothing),
+                        "progress.none: nothing moved over 2 samples");
+    assert_string_equal(progress_of(world, move_thread),
+                        "progress.slow: 1 of 3 threads moved over 2 samples");
+    assert_non_null(strstr(progress_of(world, move_timer), "queued"));
+    world->sleeper->cleaner.interval_s = 600; /* no finding, no word */
+    assert_string_equal(progress_of(world, move_thread), "");
+    world_destroy(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -508,6 +561,7 @@ int main(void)
         cmocka_unit_test(test_rcu_stalled),
         cmocka_unit_test(test_other_users),
         cmocka_unit_test(test_rightly),
+        cmocka_unit_test(test_progress),
     };
 
     return cmocka_run_group_tests_name("diagnose_waits", tests, NULL, NULL);
