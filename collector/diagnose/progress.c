@@ -22,7 +22,7 @@ static uint64_t print_of_waits(const struct qh_snapshot *snapshot,
 {
     for (size_t i = 0; i < snapshot->wait_count; i++) {
         const struct qh_wait *wait = &snapshot->waits[i];
-        for (size_t j = 0; !wait->late && j < wait->operand_count; j++) {
+        for (size_t j = 0; j < wait->operand_count; j++) {
             print = qh_fingerprint_mix(print, wait->operands[j].address.value);
             print =
                 qh_fingerprint_mix(print, (uint64_t)wait->operands[j].value);

@@ -181,6 +181,13 @@ static const struct scenario scenarios[] = {
         .run = run_drain_unkicked,
     },
     {
+        .name = "drain-unread",
+        .about = "the same; a device has a say that qhang can't read",
+        .coroutines = 1,
+        .end = END_STUCK,
+        .run = run_drain_unread,
+    },
+    {
         .name = "drain-waiting",
         .about = "a drain waits for a request that is in flight",
         .coroutines = 1,

@@ -126,6 +126,7 @@ void release_starved(struct world *world);
 void run_condition_met(struct world *world);
 void run_condition_met_twin(struct world *world);
 void run_drain_unkicked(struct world *world);
+void run_drain_unread(struct world *world);
 void run_drain_waiting(struct world *world);
 void release_drain(struct world *world);
 void run_bh_unnotified(struct world *world);

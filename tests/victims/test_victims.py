@@ -31,6 +31,7 @@ SYS_FUTEX = 202
 HANGS = {"wake-lost": SYS_PPOLL, "erased": SYS_PPOLL,
          "erased-fired": SYS_PPOLL, "graph-unkicked": SYS_PPOLL,
          "condition-met": SYS_PPOLL, "drain-unkicked": SYS_PPOLL,
+         "drain-unread": SYS_PPOLL,
          "owner-gone": SYS_FUTEX, "owner-self": SYS_FUTEX}
 # Something is stuck, and the main thread is not.
 SILENT = ["bh-unnotified", "timer-unserved", "rcu-stalled", "copy-lost",
