@@ -13,7 +13,7 @@ static uint64_t print_of_thread(const struct qh_thread *thread)
         qh_fingerprint_mix(QH_FINGERPRINT, (uint64_t)thread->state);
 
     print = qh_fingerprint_mix(print, thread->coroutine.value);
-    print = qh_fingerprint_mix(print, thread->left_cpu);
+    print = qh_fingerprint_mix(print, thread->switches);
     return qh_fingerprint_stack(print, &thread->stack);
 }
 

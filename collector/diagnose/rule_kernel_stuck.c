@@ -45,7 +45,7 @@ static struct qh_error *judge(const struct qh_thread *thread,
     finding.fingerprint =
         qh_fingerprint_mix(QH_FINGERPRINT, (uint64_t)thread->tid);
     finding.fingerprint =
-        qh_fingerprint_mix(finding.fingerprint, thread->left_cpu);
+        qh_fingerprint_mix(finding.fingerprint, thread->switches);
     finding.fingerprint =
         qh_fingerprint_mix(finding.fingerprint, (uint64_t)wait->tid);
     QH_TRY(qh_evidence_add(
@@ -71,7 +71,7 @@ struct qh_error *qh_rule_kernel_stuck(const struct qh_snapshot *snapshot,
         const struct qh_wait *wait = thread->state == QH_THREAD_IN_KERNEL
                                          ? waiter_of(snapshot, thread->tid)
                                          : NULL;
-        if (wait && thread->left_cpu) {
+        if (wait && thread->switches) {
             QH_TRY(judge(thread, wait, findings));
         }
     }

@@ -269,7 +269,7 @@ bool qh_live_read_syscall(const struct qh_live *live, struct qh_task *task)
     return true;
 }
 
-static uint64_t times_left_cpu(const struct qh_live *live, pid_t tid)
+uint64_t qh_live_switches(const struct qh_live *live, pid_t tid)
 {
     long wished = 0, forced = 0;
     char text[4096];
@@ -303,7 +303,7 @@ struct qh_error *qh_live_publish_tasks(struct qh_target *target)
     for (size_t i = 0; i < live->count; i++) {
         tasks[i] = live->tracees[i].task;
         if (tasks[i].stop == QH_TASK_IN_KERNEL) {
-            tasks[i].left_cpu = times_left_cpu(live, tasks[i].tid);
+            tasks[i].switches = qh_live_switches(live, tasks[i].tid);
         }
         present += tasks[i].stop != QH_TASK_GONE;
     }

@@ -27,9 +27,28 @@ _qhang_diagnose() {
     esac
     if [[ $word == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W \
-            "--core --exe --registers --debuginfo --json --help" -- "$word")
+            "--core --exe --registers --no-stop --debuginfo --json --help" \
+            -- "$word")
     else
         mapfile -t COMPREPLY < <(compgen -W "$(_qhang_pids)" -- "$word")
+    fi
+}
+
+_qhang_capture() {
+    local word=$1 before=$2
+    if [[ $before == -o || $before == --output ]]; then
+        _qhang_paths "$word" -f
+    elif [[ $word == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W \
+            "--output --kill-after --help" -- "$word")
+    else
+        mapfile -t COMPREPLY < <(compgen -W "$(_qhang_pids)" -- "$word")
+    fi
+}
+
+_qhang_list() {
+    if [[ $2 != --interval ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "--interval --json --help" -- "$1")
     fi
 }
 
@@ -46,7 +65,8 @@ _qhang_verify() {
     if [[ $before == --junit || $word != -* ]]; then
         _qhang_paths "$word" -f
     else
-        mapfile -t COMPREPLY < <(compgen -W "--json --junit --help" -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W \
+            "--json --junit --race --stress --help" -- "$word")
     fi
 }
 
@@ -55,11 +75,13 @@ _qhang() {
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
         mapfile -t COMPREPLY < <(compgen -W \
-            "diagnose explain verify --help --version" -- "$word")
+            "diagnose capture explain list verify --help --version" -- "$word")
         return
     fi
     case ${COMP_WORDS[1]} in
         diagnose) _qhang_diagnose "$word" "$before" ;;
+        capture) _qhang_capture "$word" "$before" ;;
+        list) _qhang_list "$word" "$before" ;;
         explain) _qhang_explain "$word" ;;
         verify) _qhang_verify "$word" "$before" ;;
     esac

@@ -396,7 +396,7 @@ static void test_kernel_stuck(void **state)
     world->other->state = QH_THREAD_IN_KERNEL;
     world->other->blocked_in = "nfs_wait_on_request";
     world_assert_none(world, false); /* whether it ran is not known */
-    world->other->left_cpu = 17;
+    world->other->switches = 17;
     world_assert_finding(world, "kernel.stuck", QH_STRONG);
     wait->owner_tid = WORLD_IO0_TID; /* nobody waits for it */
     world_assert_none(world, false);
@@ -414,9 +414,9 @@ static void test_kernel_moves(void **state)
 
     wait->owner_tid = WORLD_OTHER_TID;
     world->other->state = QH_THREAD_IN_KERNEL;
-    world->other->left_cpu = 17;
+    world->other->switches = 17;
     struct qh_findings *one = world_diagnose(world);
-    world->other->left_cpu = 18;
+    world->other->switches = 18;
     struct qh_findings *two = world_diagnose(world);
     qh_findings_confirm(one, two);
     assert_null(qh_findings_settle(two));
