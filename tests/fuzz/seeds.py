@@ -96,6 +96,36 @@ def core(notes: bytes, *loads: tuple[int, int, bytes, int]) -> bytes:
     return elf_header(ET_CORE, 1 + len(loads)) + headers + body
 
 
+def capture(facts: bytes, *maps: tuple[int, int, bytes, bytes]) -> bytes:
+    """A core of `qhang capture` with these facts and this map; of the stack
+    only the end is stored."""
+    text = b"".join(b"%x-%x %s 00000000 00:00 0 %s\n" % line for line in maps)
+    own = (note(0x51480001, facts + b"\0", b"QHANG\0")
+           + note(0x51480002, text + b"\0", b"QHANG\0"))
+    return core(prpsinfo(7, b"qemu-img") + prstatus(7, TEXT + 64, STACK + 5000)
+                + auxv((AT_PHDR, TEXT + 64)) + own,
+                (TEXT, 5, mapped_elf(), 4096), (STACK, 6, b"", 4096),
+                (STACK + 4096, 6, b"stack" * 100, 4096))
+
+
+def captures() -> dict[str, bytes]:
+    """One as it should be, and two that lie."""
+    facts = (b'{"format":"qhang-capture/1","monotonic_ns":9,"realtime_ns":8,'
+             b'"threads":[{"tid":7,"name":"qemu","state":"S","wchan":"poll",'
+             b'"stopped":true,"registers":131071,"last_ran_ns":5}],'
+             b'"eventfds":[{"fd":3,"count":1}],"left_out":'
+             b'[{"start":"0x7ffff6000000","end":"0x7ffff6001000","why":"x"}]}')
+    maps = [(TEXT, TEXT + 8192, b"r-xp", b"/bin/true"),
+            (0x7FFFF6000000, 0x7FFFF6002000, b"rw-p", b""),
+            (STACK, STACK + 8192, b"rw-p", b"[stack]")]
+    endless = [(4096, TEXT, b"rw-p", b"[heap]"), *maps]
+    return {"capture": capture(facts, *maps),
+            "capture-endless": capture(facts, *endless),
+            "capture-disordered": capture(facts.replace(b'"0x7ffff6000000"',
+                                                        b'"0x1"'),
+                                          *reversed(maps))}
+
+
 def zstd(data: bytes, checksum: bool = False) -> bytes:
     """A frame of one raw block (RFC 8878): what is in it can be changed."""
     size = struct.pack("<I", len(data))
@@ -130,6 +160,7 @@ def cores() -> dict[str, bytes]:
         "zstd-cut": zstd(gcore)[:-100],
         "gzip": b"\x1f\x8b\x08" + bytes(20),
         "empty": b"",
+        **captures(),
     }
 
 
