@@ -243,7 +243,7 @@ def alike(finding: dict[str, Any]) -> dict[str, Any]:
     """What two diagnoses of the same hang must agree on."""
     return {**{key: finding[key] for key in TOLD_ALIKE},
             "evidence": [(item["address"],
-                          re.sub(r"\d+ s ahead", "N s ahead",
+                          re.sub(r"[\d.]+ m?s (ahead|overdue)", r"N s \1",
                                  f"{item['what']} {item['value']}"))
                          for item in finding["evidence"]]}
 
@@ -260,6 +260,12 @@ def test_capture(scenario: str, program: str, tmp_path: Path) -> None:
         wait_until(lambda: not {"t", "T"} & set(
             task_states(victim.pid).values()), "no thread is stopped")
     told = report("--core", core)
+    if scenario in KERNEL:
+        # Nothing is known of who did not stop, and one sample tells no two
+        # sleeps apart.
+        assert told["findings"] == []
+        assert told["status"] == INCOMPLETE
+        return
     check(told, scenario, victim)
     assert told["target"]["kind"] == "core"
     assert [alike(f) for f in told["findings"]] \
@@ -270,7 +276,8 @@ def test_capture(scenario: str, program: str, tmp_path: Path) -> None:
         return
     # Of a capture there is one sample, with nothing to differ from.
     assert told["context"] == [note for note in live["context"]
-                               if note["what"] != "samples.unsettled"]
+                               if note["what"] != "samples.unsettled" and
+                               not note["what"].startswith("progress.")]
     for one, other in zip(told["threads"], live["threads"]):
         # A poll(2) that was stopped once goes on under this name.
         if other["blocked_in"] == "restart_syscall":
