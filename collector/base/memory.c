@@ -6,7 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define BLOCK_BYTES 65536
+/* 1 under a sanitizer: each piece then has its own bounds to be watched. */
+#ifndef QH_ARENA_BLOCK_BYTES
+#define QH_ARENA_BLOCK_BYTES 65536
+#endif
 
 struct qh_arena_block {
     struct qh_arena_block *next;
@@ -58,7 +61,7 @@ struct qh_error *qh_array_reserve(void *items, size_t *capacity, size_t count,
 
 static struct qh_arena_block *add_block(struct qh_arena *arena, size_t bytes)
 {
-    size_t size = bytes > BLOCK_BYTES ? bytes : BLOCK_BYTES;
+    size_t size = bytes > QH_ARENA_BLOCK_BYTES ? bytes : QH_ARENA_BLOCK_BYTES;
     struct qh_arena_block *block = calloc(1, sizeof(*block) + size);
 
     if (block) {

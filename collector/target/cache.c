@@ -63,6 +63,25 @@ bool qh_cache_holds_before(const struct qh_cache *cache, uint64_t page,
     return cache->count && cache->keys[place] && cache->frames[place] < frame;
 }
 
+static int by_page(const void *a, const void *b)
+{
+    uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+
+    return (left > right) - (left < right);
+}
+
+void qh_cache_pages(const struct qh_cache *cache, uint64_t *pages)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < cache->capacity; i++) {
+        if (cache->keys[i]) {
+            pages[count++] = cache->keys[i] - 1;
+        }
+    }
+    qsort(pages, count, sizeof(*pages), by_page);
+}
+
 static struct qh_error *grow_table(struct qh_cache *cache, size_t capacity)
 {
     struct qh_cache old = *cache;

@@ -177,6 +177,58 @@ struct qh_error *qh_live_read_some(struct qh_target *target, uint64_t address,
     return NULL;
 }
 
+/* Reads pages past the cache, those that are there; a bit short of that is told
+ * by how many. */
+static size_t fetch_anew(struct qh_target *target, const uint64_t *pages,
+                         size_t count, unsigned char *buffer)
+{
+    struct iovec local = { buffer, count * QH_PAGE_BYTES }, remote[BATCH];
+    size_t runs = remote_runs(pages, count, remote);
+    ssize_t got =
+        process_vm_readv(target->live->pid, &local, 1, remote, runs, 0);
+
+    return got > 0 ? (size_t)got / QH_PAGE_BYTES : 0;
+}
+
+static size_t count_changed(const struct qh_target *target,
+                            const uint64_t *pages, size_t count,
+                            const unsigned char *now)
+{
+    size_t changed = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        changed += memcmp(qh_cache_find(&target->cache, pages[i]),
+                          now + i * QH_PAGE_BYTES, QH_PAGE_BYTES) != 0;
+    }
+    return changed;
+}
+
+size_t qh_live_changed_pages(struct qh_target *target, size_t *ret_pages)
+{
+    size_t count = target->cache.count, changed = 0;
+    QH_CLEANUP(qh_free_guard)
+    uint64_t *pages = malloc((count + 1) * sizeof(*pages));
+    QH_CLEANUP(qh_free_guard)
+    unsigned char *buffer = malloc((size_t)BATCH * QH_PAGE_BYTES);
+
+    *ret_pages = count;
+    if (!pages || !buffer) {
+        return count; /* as many may have */
+    }
+    qh_cache_pages(&target->cache, pages);
+    for (size_t at = 0; at < count;) {
+        size_t batch = count - at < BATCH ? count - at : BATCH;
+        size_t got = fetch_anew(target, pages + at, batch, buffer);
+        changed += count_changed(target, pages + at, got, buffer);
+        at += got;
+        if (got < batch) { /* this one is gone */
+            changed++;
+            at++;
+        }
+    }
+    return changed;
+}
+
 /* Pages on their way into the cache. */
 struct batch {
     uint64_t pages[BATCH];

@@ -27,8 +27,8 @@ _qhang_diagnose() {
     esac
     if [[ $word == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W \
-            "--core --exe --registers --debuginfo --json --html --dot --help" \
-            -- "$word")
+            "--core --exe --registers --no-stop --debuginfo --json --html --dot \
+            --help" -- "$word")
     else
         mapfile -t COMPREPLY < <(compgen -W "$(_qhang_pids)" -- "$word")
     fi
@@ -40,6 +40,24 @@ _qhang_explain() {
         words=$(qhang explain 2>/dev/null | grep -v '^ ') || words=
     fi
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$1")
+}
+
+_qhang_capture() {
+    local word=$1 before=$2
+    if [[ $before == -o || $before == --output ]]; then
+        _qhang_paths "$word" -f
+    elif [[ $word == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W \
+            "--output --kill-after --help" -- "$word")
+    else
+        mapfile -t COMPREPLY < <(compgen -W "$(_qhang_pids)" -- "$word")
+    fi
+}
+
+_qhang_list() {
+    if [[ $2 != --interval ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "--interval --json --help" -- "$1")
+    fi
 }
 
 _qhang_verify() {
@@ -56,12 +74,14 @@ _qhang() {
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
         mapfile -t COMPREPLY < <(compgen -W \
-            "diagnose explain verify --help --version" -- "$word")
+            "diagnose explain capture list verify --help --version" -- "$word")
         return
     fi
     case ${COMP_WORDS[1]} in
         diagnose) _qhang_diagnose "$word" "$before" ;;
         explain) _qhang_explain "$word" ;;
+        capture) _qhang_capture "$word" "$before" ;;
+        list) _qhang_list "$word" "$before" ;;
         verify) _qhang_verify "$word" "$before" ;;
     esac
 }
