@@ -137,6 +137,7 @@ static struct qh_error *add_thread(struct qh_reader *reader,
     thread->last_ran_ns =
         task->last_ran_ns ? task->last_ran_ns : QH_TIME_UNKNOWN;
     thread->switches = task->switches;
+    thread->left_cpu = task->left_cpu;
     thread->role = task->tid == snapshot->pid ? QH_ROLE_MAIN : QH_ROLE_OTHER;
     thread->state = in_kernel(task) ? QH_THREAD_IN_KERNEL : QH_THREAD_RUNNABLE;
     if (task->fs_base) {

@@ -106,6 +106,9 @@ struct qh_task {
      * stop disturbed it; 0 when not known, as of a held thread. From
      * se.exec_start in /proc/PID/task/TID/sched, kernel/sched/debug.c. */
     int64_t last_ran_ns;
+    /* Of one that did not stop: how often it has left the CPU (context
+     * switches, proc(5), status); 0 when not known. */
+    uint64_t left_cpu;
 };
 
 /* One line of the memory map; addresses [start, end). */
