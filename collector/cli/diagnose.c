@@ -44,9 +44,9 @@ struct request {
     const char *exe;
     const char *registers; /* NULL: qhang stops the process itself */
     const char *debuginfo;
+    bool no_stop;
     const char *html; /* files to write, or NULL */
     const char *dot;
-    bool no_stop;
     bool json;
 };
 

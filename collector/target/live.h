@@ -51,10 +51,10 @@ struct qh_live {
     int pagemap; /* /proc/PID/pagemap, once it was asked for, else -1 */
     int64_t stop_bound_ns;
     bool own_child; /* qhang is its parent */
-    bool same_pid_namespace; /* as qhang's own */
     bool leave_running;
     bool never_stop; /* and that for good */
     bool disturbed;  /* has been stopped: what ran last was our doing */
+    bool same_pid_namespace; /* as qhang's own */
     /* The threads of the present or last stop, in no order. */
     struct qh_tracee *tracees;
     size_t count, capacity;

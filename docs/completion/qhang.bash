@@ -27,19 +27,12 @@ _qhang_diagnose() {
     esac
     if [[ $word == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W \
-            "--core --exe --registers --no-stop --debuginfo --json --html --dot \
-            --help" -- "$word")
+            "--core --exe --registers --no-stop --debuginfo --json --html \
+            --dot --help" \
+            -- "$word")
     else
         mapfile -t COMPREPLY < <(compgen -W "$(_qhang_pids)" -- "$word")
     fi
-}
-
-_qhang_explain() {
-    local words=--help
-    if [[ $1 != -* ]]; then
-        words=$(qhang explain 2>/dev/null | grep -v '^ ') || words=
-    fi
-    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$1")
 }
 
 _qhang_capture() {
@@ -60,12 +53,21 @@ _qhang_list() {
     fi
 }
 
+_qhang_explain() {
+    local words=--help
+    if [[ $1 != -* ]]; then
+        words=$(qhang explain 2>/dev/null | grep -v '^ ') || words=
+    fi
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$1")
+}
+
 _qhang_verify() {
     local word=$1 before=$2
     if [[ $before == --junit || $word != -* ]]; then
         _qhang_paths "$word" -f
     else
-        mapfile -t COMPREPLY < <(compgen -W "--json --junit --help" -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W \
+            "--json --junit --race --stress --help" -- "$word")
     fi
 }
 
@@ -74,14 +76,14 @@ _qhang() {
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
         mapfile -t COMPREPLY < <(compgen -W \
-            "diagnose explain capture list verify --help --version" -- "$word")
+            "diagnose capture explain list verify --help --version" -- "$word")
         return
     fi
     case ${COMP_WORDS[1]} in
         diagnose) _qhang_diagnose "$word" "$before" ;;
-        explain) _qhang_explain "$word" ;;
         capture) _qhang_capture "$word" "$before" ;;
         list) _qhang_list "$word" "$before" ;;
+        explain) _qhang_explain "$word" ;;
         verify) _qhang_verify "$word" "$before" ;;
     esac
 }

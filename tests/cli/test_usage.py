@@ -16,8 +16,8 @@ import pytest
 from conftest import (BUILD, CLEAN, FAILED, FINDING, QHANG, USAGE, Victim,
                       qhang, refuses, under)
 
-HELPS = [("--help",), ("diagnose", "--help"), ("explain", "--help"),
-         ("capture", "--help")]
+HELPS = [("--help",), ("diagnose", "--help"), ("capture", "--help"),
+         ("explain", "--help")]
 WRONG = [
     (("diagnose",), "PID"),
     (("diagnose", "foo"), "pgrep"),
@@ -37,9 +37,6 @@ WRONG = [
     (("diagnose", "--nonsense", "1"), "--nonsense"),
     (("diagnose", "-x", "1"), "-x"),
     (("diagnose", "--", "-1"), "-1"),
-    (("explain", "nonsense"), "no such rule"),
-    (("explain", "sleep.erased", "more"), "one RULE"),
-    (("explain", "--json"), "--json"),
     (("capture",), "PID"),
     (("capture", "1"), "-o FILE"),
     (("capture", "1", "-o"), "-o"),
@@ -49,6 +46,9 @@ WRONG = [
     (("capture", "1", "-o", "x", "--kill-after=NONE"), "NONE"),
     (("capture", "1", "-o", "x", "--kill-after=0"), "signal"),
     (("capture", "1", "-o", "x", "--kill-after=65"), "signal"),
+    (("explain", "nonsense"), "no such rule"),
+    (("explain", "sleep.erased", "more"), "one RULE"),
+    (("explain", "--json"), "--json"),
     (("nonsense",), "nonsense"),
     (("",), "command"),
     (("--nonsense",), "--nonsense"),
