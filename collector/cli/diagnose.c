@@ -1,6 +1,7 @@
 /* qhang diagnose: says why a QEMU hangs, live or from its core.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cli/cli.h"
+#include "cli/output.h"
 #include "qemu/qemu.h"
 #include "report/report.h"
 
@@ -19,7 +20,8 @@ static const struct timespec sample_pause = { .tv_nsec = 200000000 };
 static const struct timespec look_pause = { .tv_nsec = 50000000 };
 
 enum { OPTION_CORE = 'c', OPTION_EXE = 'e', OPTION_DEBUGINFO = 'd',
-       OPTION_JSON = 'j', OPTION_NO_STOP = 'n', OPTION_REGISTERS = 'r' };
+       OPTION_JSON = 'j', OPTION_NO_STOP = 'n', OPTION_REGISTERS = 'r',
+       OPTION_DOT = 'o', OPTION_HTML = 'm' };
 
 static const struct qh_option options[] = {
     { OPTION_CORE, "core", "FILE", "examine a core instead of a process" },
@@ -31,6 +33,8 @@ static const struct qh_option options[] = {
     { OPTION_DEBUGINFO, "debuginfo", "DIR",
       "look for separate debug files here, too" },
     { OPTION_JSON, "json", NULL, "print the report as JSON" },
+    { OPTION_HTML, "html", "FILE", "also write it as a page of HTML" },
+    { OPTION_DOT, "dot", "FILE", "also write who waits for whom, for Graphviz" },
     QH_HELP_OPTION,
 };
 
@@ -41,6 +45,8 @@ struct request {
     const char *registers; /* NULL: qhang stops the process itself */
     const char *debuginfo;
     bool no_stop;
+    const char *html; /* files to write, or NULL */
+    const char *dot;
     bool json;
 };
 
@@ -234,17 +240,25 @@ static struct qh_error *print_report(const struct request *request,
                                      const struct session *session)
 {
     const char *no_color = getenv("NO_COLOR");
+    QH_CLEANUP(qh_wait_graph_guard) struct qh_wait_graph *graph = NULL;
+
+    QH_TRY(qh_wait_graph_build(session->snapshot, session->findings, &graph));
     const struct qh_report report = {
         .snapshot = session->snapshot,
         .findings = session->findings,
+        .graph = graph,
         .samples = session->findings->samples,
         .pause_ns = session->pause_ns,
         .colour = isatty(STDOUT_FILENO) && !(no_color && *no_color),
         .tool_version = QHANG_VERSION,
     };
 
-    return request->json ? qh_report_json(&report, stdout)
-                         : qh_report_text(&report, stdout);
+    QH_TRY(request->json ? qh_report_json(&report, stdout)
+                         : qh_report_text(&report, stdout));
+    if (request->dot) {
+        QH_TRY(qh_write_dot(&report, request->dot));
+    }
+    return request->html ? qh_write_html(&report, request->html) : NULL;
 }
 
 static int status_of(const struct session *session)
@@ -303,6 +317,12 @@ static int read_arguments(const struct qh_command *command, int argc,
             break;
         case OPTION_JSON:
             request->json = true;
+            break;
+        case OPTION_HTML:
+            request->html = optarg;
+            break;
+        case OPTION_DOT:
+            request->dot = optarg;
             break;
         case QH_OPTION_HELP:
             qh_print_help(command, stdout);

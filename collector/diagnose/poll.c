@@ -124,14 +124,12 @@ static bool next_timer(const struct qh_poll_view *view, int64_t *ret_left_ns)
 static int64_t timeout_left(const struct qh_poll_view *view)
 {
     const struct qh_thread *thread = view->thread;
-    int64_t end_ns;
 
-    if (thread->timeout_ns < 0 || thread->last_ran_ns == QH_TIME_UNKNOWN ||
-        __builtin_add_overflow(thread->last_ran_ns, thread->timeout_ns,
-                               &end_ns)) {
+    if (thread->timeout_ns < 0) {
         return QH_TIME_UNKNOWN;
     }
-    return qh_snapshot_left_ns(view->snapshot, QH_CLOCK_REALTIME, end_ns);
+    return qh_time_sub(qh_time_add(thread->last_ran_ns, thread->timeout_ns),
+                       view->snapshot->monotonic_ns);
 }
 
 enum qh_quiet qh_poll_heals(const struct qh_poll_view *view,

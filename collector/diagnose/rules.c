@@ -5,6 +5,7 @@
 const struct qh_rule qh_rules[] = {
     { "sleep.erased", qh_rule_sleep_erased },
     { "graph.writer-unkicked", qh_rule_graph_writer_unkicked },
+    { "lock.cycle", qh_rule_lock_cycle },
     { "lock.owner-gone", qh_rule_lock_owner_gone },
     { "wait.condition-met", qh_rule_wait_condition_met },
     { "aio.queued-unnotified", qh_rule_aio_queued_unnotified },

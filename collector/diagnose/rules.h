@@ -31,6 +31,9 @@ struct qh_error *
 qh_rule_graph_writer_unkicked(const struct qh_snapshot *snapshot,
                               struct qh_findings *findings) QH_MUST_CHECK;
 
+struct qh_error *qh_rule_lock_cycle(const struct qh_snapshot *snapshot,
+                                    struct qh_findings *findings)
+    QH_MUST_CHECK;
 struct qh_error *qh_rule_lock_owner_gone(const struct qh_snapshot *snapshot,
                                          struct qh_findings *findings)
     QH_MUST_CHECK;

@@ -12,18 +12,30 @@
 
 /* Functions whose compilation units hold the types: qh_debug_field() looks
  * there first. */
-#define ANCHOR_COROUTINE "qemu_coroutine_new" /* coroutine-ucontext.c */
-#define ANCHOR_POOL "qemu_coroutine_create"   /* qemu-coroutine.c */
-#define ANCHOR_ASYNC "qemu_bh_schedule"       /* async.c */
-#define ANCHOR_TIMER "timerlist_run_timers"   /* qemu-timer.c */
-#define ANCHOR_SLEEP "qemu_co_sleep"          /* qemu-coroutine-sleep.c */
-#define ANCHOR_GRAPH "bdrv_graph_wrlock"      /* graph-lock.c */
-#define ANCHOR_WAIT "aio_wait_kick"           /* aio-wait.c */
-#define ANCHOR_QCOW2 "cache_clean_timer"      /* qcow2.c */
-#define ANCHOR_BLOCK "bdrv_co_drain"          /* any block layer file */
-#define ANCHOR_QMP "qmp_dispatch"             /* qmp-dispatch.c */
-#define ANCHOR_MUTEX "qemu_mutex_lock_impl"   /* qemu-thread-posix.c */
-#define ANCHOR_RAM "qemu_ram_block_from_host" /* physmem.c */
+#define ANCHOR_COROUTINE "qemu_coroutine_new"  /* coroutine-ucontext.c */
+#define ANCHOR_POOL "qemu_coroutine_create"    /* qemu-coroutine.c */
+#define ANCHOR_ASYNC "qemu_bh_schedule"        /* async.c */
+#define ANCHOR_TIMER "timerlist_run_timers"    /* qemu-timer.c */
+#define ANCHOR_SLEEP "qemu_co_sleep"           /* qemu-coroutine-sleep.c */
+#define ANCHOR_GRAPH "bdrv_graph_wrlock"       /* graph-lock.c */
+#define ANCHOR_WAIT "aio_wait_kick"            /* aio-wait.c */
+#define ANCHOR_QCOW2 "cache_clean_timer"       /* qcow2.c */
+#define ANCHOR_BLOCK "bdrv_co_drain"           /* any block layer file */
+#define ANCHOR_QMP "qmp_dispatch"              /* qmp-dispatch.c */
+#define ANCHOR_MUTEX "qemu_mutex_lock_impl"    /* qemu-thread-posix.c */
+#define ANCHOR_RAM "qemu_ram_block_from_host"  /* physmem.c */
+#define ANCHOR_CO_LOCK "qemu_co_mutex_lock"    /* qemu-coroutine-lock.c */
+#define ANCHOR_CO_IO "yield_until_fd_readable" /* qemu-coroutine-io.c */
+#define ANCHOR_CHANNEL "qio_channel_yield"     /* io/channel.c */
+#define ANCHOR_JOB "job_pause_point"           /* job.c */
+#define ANCHOR_BACKEND "blk_new"               /* block-backend.c */
+#define ANCHOR_IO "bdrv_co_preadv_part"        /* block/io.c */
+#define ANCHOR_THROTTLE "throttle_group_register_tgm" /* throttle-groups.c */
+#define ANCHOR_TASK "aio_task_pool_new"               /* aio_task.c */
+#define ANCHOR_WORKER "thread_pool_submit_co"         /* thread-pool.c */
+#define ANCHOR_LAIO "laio_co_submit"                  /* linux-aio.c */
+#define ANCHOR_LURING "luring_co_submit"              /* io_uring.c */
+#define ANCHOR_MIRROR "mirror_start"                  /* mirror.c */
 
 enum qh_presence { QH_OPTIONAL, QH_REQUIRED };
 
@@ -94,6 +106,51 @@ enum qh_presence { QH_OPTIONAL, QH_REQUIRED };
     X(GRAPH_NEXT, "BdrvGraphRWlock", "next_aio.tqe_next", ANCHOR_GRAPH,        \
       QH_OPTIONAL)                                                             \
     X(QUEUE_FIRST, "CoQueue", "entries.sqh_first", ANCHOR_GRAPH, QH_OPTIONAL)  \
+    X(CO_MUTEX_LOCKED, "CoMutex", "locked", ANCHOR_CO_LOCK, QH_OPTIONAL)       \
+    X(CO_MUTEX_HANDOFF, "CoMutex", "handoff", ANCHOR_CO_LOCK, QH_OPTIONAL)     \
+    X(CO_MUTEX_HOLDER, "CoMutex", "holder", ANCHOR_CO_LOCK, QH_OPTIONAL)       \
+    X(CO_MUTEX_PUSHED, "CoMutex", "from_push.slh_first", ANCHOR_CO_LOCK,       \
+      QH_OPTIONAL)                                                             \
+    X(CO_MUTEX_POPPED, "CoMutex", "to_pop.slh_first", ANCHOR_CO_LOCK,          \
+      QH_OPTIONAL)                                                             \
+    X(RECORD_CO, "CoWaitRecord", "co", ANCHOR_CO_LOCK, QH_OPTIONAL)            \
+    X(RECORD_NEXT, "CoWaitRecord", "next.sle_next", ANCHOR_CO_LOCK,            \
+      QH_OPTIONAL)                                                             \
+    X(RWLOCK_OWNERS, "CoRwlock", "owners", ANCHOR_CO_LOCK, QH_OPTIONAL)        \
+    X(RWLOCK_TICKETS, "CoRwlock", "tickets.sqh_first", ANCHOR_CO_LOCK,         \
+      QH_OPTIONAL)                                                             \
+    X(TICKET_CO, "CoRwTicket", "co", ANCHOR_CO_LOCK, QH_OPTIONAL)              \
+    X(TICKET_NEXT, "CoRwTicket", "next.sqe_next", ANCHOR_CO_LOCK, QH_OPTIONAL) \
+    X(FD_YIELD_FD, "FDYieldUntilData", "fd", ANCHOR_CO_IO, QH_OPTIONAL)        \
+    X(CHANNEL_READER, "QIOChannel", "read_coroutine", ANCHOR_CHANNEL,          \
+      QH_OPTIONAL)                                                             \
+    X(CHANNEL_WRITER, "QIOChannel", "write_coroutine", ANCHOR_CHANNEL,         \
+      QH_OPTIONAL)                                                             \
+    X(JOB_ID, "Job", "id", ANCHOR_JOB, QH_OPTIONAL)                            \
+    X(JOB_PAUSE_COUNT, "Job", "pause_count", ANCHOR_JOB, QH_OPTIONAL)          \
+    X(JOB_PAUSED, "Job", "paused", ANCHOR_JOB, QH_OPTIONAL)                    \
+    X(JOB_CANCELLED, "Job", "cancelled", ANCHOR_JOB, QH_OPTIONAL)              \
+    X(JOB_TIMER, "Job", "sleep_timer", ANCHOR_JOB, QH_OPTIONAL)                \
+    X(JOB_TIMER_EXPIRE, "Job", "sleep_timer.expire_time", ANCHOR_JOB,          \
+      QH_OPTIONAL)                                                             \
+    X(BLK_NAME, "BlockBackend", "name", ANCHOR_BACKEND, QH_OPTIONAL)           \
+    X(BLK_QUIESCE, "BlockBackend", "quiesce_counter", ANCHOR_BACKEND,          \
+      QH_OPTIONAL)                                                             \
+    X(DRAIN_BS, "BdrvCoDrainData", "bs", ANCHOR_IO, QH_OPTIONAL)               \
+    X(DRAIN_DONE, "BdrvCoDrainData", "done", ANCHOR_IO, QH_OPTIONAL)           \
+    X(REQUEST_CO, "BdrvTrackedRequest", "co", ANCHOR_IO, QH_OPTIONAL)          \
+    X(REQUEST_FOR, "BdrvTrackedRequest", "waiting_for", ANCHOR_IO,             \
+      QH_OPTIONAL)                                                             \
+    X(COMPLETION_RET, "CoroutineIOCompletion", "ret", ANCHOR_IO, QH_OPTIONAL)  \
+    X(TGM_READS, "ThrottleGroupMember", "pending_reqs[0]", ANCHOR_THROTTLE,    \
+      QH_OPTIONAL)                                                             \
+    X(TGM_WRITES, "ThrottleGroupMember", "pending_reqs[1]", ANCHOR_THROTTLE,   \
+      QH_OPTIONAL)                                                             \
+    X(TASKS_BUSY, "AioTaskPool", "busy_tasks", ANCHOR_TASK, QH_OPTIONAL)       \
+    X(WORKER_RET, "ThreadPoolCo", "ret", ANCHOR_WORKER, QH_OPTIONAL)           \
+    X(LAIO_RET, "qemu_laiocb", "ret", ANCHOR_LAIO, QH_OPTIONAL)                \
+    X(LURING_RET, "LuringRequest", "ret", ANCHOR_LURING, QH_OPTIONAL)          \
+    X(MIRROR_OP_CO, "MirrorOp", "co", ANCHOR_MIRROR, QH_OPTIONAL)              \
     X(WAIT_WAITERS, "AioWait", "num_waiters", ANCHOR_WAIT, QH_OPTIONAL)        \
     X(QCOW2_INTERVAL, "BDRVQcow2State", "cache_clean_interval", ANCHOR_QCOW2,  \
       QH_OPTIONAL)                                                             \

@@ -184,6 +184,8 @@ struct qh_error *qh_judge_threads(struct qh_reader *reader) QH_MUST_CHECK;
 /* The sleepers that no timer leads to, times left, who waits for whom. */
 struct qh_error *qh_finish_sleepers(struct qh_reader *reader) QH_MUST_CHECK;
 struct qh_error *qh_finish_locks(struct qh_reader *reader) QH_MUST_CHECK;
+/* What each suspended coroutine waits for, into the snapshot's waits. */
+struct qh_error *qh_find_co_waits(struct qh_reader *reader) QH_MUST_CHECK;
 /* Notes queues of coroutines that run in a circle. */
 struct qh_error *qh_check_queues(struct qh_reader *reader) QH_MUST_CHECK;
 struct qh_error *qh_find_qmp_command(struct qh_reader *reader) QH_MUST_CHECK;

@@ -148,6 +148,7 @@ static struct qh_error *judge_copies(struct qh_reader *reader)
     QH_TRY(qh_read_thread_waits(reader));
     QH_TRY(qh_check_queues(reader));
     QH_TRY(qh_find_qmp_command(reader));
+    QH_TRY(qh_find_co_waits(reader));
     return qh_measure_blocked(reader);
 }
 

@@ -14,7 +14,7 @@ enum { MAX_NODES = 256, MAX_OPERANDS = 1024 };
 
 #define ANCHOR_DRAIN "bdrv_do_drained_begin"
 #define ANCHOR_ROOT "blk_root_drained_poll"
-#define ANCHOR_JOB "child_job_drained_poll"
+#define ANCHOR_DRAINED_JOB "child_job_drained_poll"
 #define ANCHOR_NBD "nbd_drained_poll"
 
 static const struct qh_member
@@ -30,7 +30,7 @@ static const struct qh_member
     root_device = { "BlockBackend", "dev_ops", ANCHOR_ROOT },
     root_opaque = { "BlockBackend", "dev_opaque", ANCHOR_ROOT },
     device_poll = { "BlockDevOps", "drained_poll", ANCHOR_ROOT },
-    job_busy = { "BlockJob", "job.busy", ANCHOR_JOB },
+    job_busy = { "BlockJob", "job.busy", ANCHOR_DRAINED_JOB },
     export_clients = { "NBDExport", "clients.tqh_first", ANCHOR_NBD },
     client_next = { "NBDClient", "next.tqe_next", ANCHOR_NBD },
     client_requests = { "NBDClient", "nb_requests", ANCHOR_NBD };

@@ -92,11 +92,13 @@ static struct json_object *report_of(struct qh_json *json,
     qh_json_put(json, root, "bql_owner",
                 qh_json_id(json, snapshot->bql_owner));
     qh_json_put(json, root, "graph_lock", qh_json_graph(json, snapshot));
+    qh_json_put(json, root, "graph", qh_json_wait_graph(json, report->graph));
     qh_json_put(json, root, "threads", qh_json_threads(json, snapshot));
     qh_json_put(json, root, "contexts", qh_json_contexts(json, snapshot));
     qh_json_put(json, root, "timers", qh_json_timers(json, snapshot));
     qh_json_put(json, root, "coroutines", qh_json_coroutines(json, snapshot));
     qh_json_put(json, root, "sleepers", qh_json_sleepers(json, snapshot));
+    qh_json_put(json, root, "waits", qh_json_waits(json, snapshot));
     return root;
 }
 

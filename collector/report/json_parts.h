@@ -7,7 +7,7 @@
 #ifndef QH_JSON_PARTS_H
 #define QH_JSON_PARTS_H
 
-#include "diagnose/diagnose.h"
+#include "diagnose/graph.h"
 #include "report/json_value.h"
 
 struct json_object *qh_json_threads(struct qh_json *json,
@@ -20,9 +20,15 @@ struct json_object *qh_json_coroutines(struct qh_json *json,
                                        const struct qh_snapshot *snapshot);
 struct json_object *qh_json_sleepers(struct qh_json *json,
                                      const struct qh_snapshot *snapshot);
+struct json_object *qh_json_wait(struct qh_json *json,
+                                 const struct qh_wait *wait);
+struct json_object *qh_json_waits(struct qh_json *json,
+                                  const struct qh_snapshot *snapshot);
 /* null when this QEMU has no graph lock, or it could not be read. */
 struct json_object *qh_json_graph(struct qh_json *json,
                                   const struct qh_snapshot *snapshot);
+struct json_object *qh_json_wait_graph(struct qh_json *json,
+                                       const struct qh_wait_graph *graph);
 struct json_object *qh_json_gaps(struct qh_json *json,
                                  const struct qh_snapshot *snapshot);
 struct json_object *qh_json_findings(struct qh_json *json,

@@ -1,4 +1,4 @@
-/* Sleepers, the graph lock and gaps in the JSON report.
+/* Waits, sleepers, the graph lock and gaps in the JSON report.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "report/json_parts.h"
 
@@ -55,8 +55,7 @@ static struct json_object *sleeper_of(struct qh_json *json,
                 qh_json_address(json, sleeper->coroutine));
     qh_json_put(json, item, "wake_address",
                 qh_json_address(json, sleeper->wake));
-    qh_json_put(json, item, "to_wake",
-                qh_json_address(json, sleeper->to_wake));
+    qh_json_put(json, item, "to_wake", qh_json_address(json, sleeper->to_wake));
     qh_json_put(json, item, "armed",
                 qh_json_text(json, qh_armed_name(sleeper->armed)));
     put_timer(json, item, sleeper);
@@ -80,6 +79,56 @@ struct json_object *qh_json_sleepers(struct qh_json *json,
     return array;
 }
 
+static struct json_object *operands_of(struct qh_json *json,
+                                       const struct qh_wait *wait)
+{
+    struct json_object *array = qh_json_array(json);
+
+    for (size_t i = 0; i < wait->operand_count; i++) {
+        const struct qh_operand *operand = &wait->operands[i];
+        struct json_object *item = qh_json_object(json);
+        qh_json_put(json, item, "what", qh_json_text(json, operand->what));
+        qh_json_put(json, item, "address",
+                    qh_json_address(json, operand->address));
+        qh_json_put(json, item, "value",
+                    operand->known ? qh_json_int(json, operand->value) : NULL);
+        qh_json_append(json, array, item);
+    }
+    return array;
+}
+
+struct json_object *qh_json_wait(struct qh_json *json,
+                                 const struct qh_wait *wait)
+{
+    struct json_object *item = qh_json_object(json);
+
+    qh_json_put(json, item, "kind",
+                qh_json_text(json, qh_wait_kind_name(wait->kind)));
+    qh_json_put(json, item, "tid", qh_json_id(json, wait->tid));
+    qh_json_put(json, item, "coroutine",
+                qh_json_address(json, wait->coroutine));
+    qh_json_put(json, item, "function", qh_json_text(json, wait->function));
+    qh_json_put(json, item, "object", qh_json_address(json, wait->object));
+    qh_json_put(json, item, "object_name",
+                qh_json_text(json, wait->object_name));
+    qh_json_put(json, item, "owner_tid", qh_json_id(json, wait->owner_tid));
+    qh_json_put(json, item, "owner_coroutine",
+                qh_json_address(json, wait->owner_coroutine));
+    qh_json_put(json, item, "operands", operands_of(json, wait));
+    return item;
+}
+
+struct json_object *qh_json_waits(struct qh_json *json,
+                                  const struct qh_snapshot *snapshot)
+{
+    struct json_object *array = qh_json_array(json);
+
+    for (size_t i = 0; i < snapshot->wait_count; i++) {
+        qh_json_append(json, array, qh_json_wait(json, &snapshot->waits[i]));
+    }
+    return array;
+}
+
 struct json_object *qh_json_graph(struct qh_json *json,
                                   const struct qh_snapshot *snapshot)
 {
@@ -89,8 +138,7 @@ struct json_object *qh_json_graph(struct qh_json *json,
         return NULL;
     }
     struct json_object *item = qh_json_object(json);
-    qh_json_put(json, item, "has_writer",
-                qh_json_int(json, graph->has_writer));
+    qh_json_put(json, item, "has_writer", qh_json_int(json, graph->has_writer));
     qh_json_put(json, item, "has_writer_address",
                 qh_json_address(json, graph->has_writer_address));
     qh_json_put(json, item, "readers", qh_json_int(json, graph->readers));
@@ -116,8 +164,7 @@ struct json_object *qh_json_gaps(struct qh_json *json,
         const struct qh_gap *gap = &snapshot->gaps[i];
         struct json_object *item = qh_json_object(json);
         qh_json_put(json, item, "what", qh_json_text(json, gap->what));
-        qh_json_put(json, item, "address",
-                    qh_json_address(json, gap->address));
+        qh_json_put(json, item, "address", qh_json_address(json, gap->address));
         qh_json_put(json, item, "reason", qh_json_text(json, gap->reason));
         qh_json_put(json, item, "try", qh_json_text(json, gap->advice));
         qh_json_append(json, array, item);

@@ -222,6 +222,7 @@ struct qh_error *qh_report_text(const struct qh_report *report, FILE *out)
     if (!findings->count) {
         print_clean(report, out);
     }
+    qh_text_chain(report, out);
     print_notes(findings, out);
     print_gaps(report, out);
     return ferror(out)

@@ -22,12 +22,13 @@ _qhang_pids() {
 _qhang_diagnose() {
     local word=$1 before=$2
     case $before in
-        --core|--exe|--registers) _qhang_paths "$word" -f; return ;;
+        --core|--exe|--registers|--html|--dot) _qhang_paths "$word" -f; return ;;
         --debuginfo) _qhang_paths "$word" -d; return ;;
     esac
     if [[ $word == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W \
-            "--core --exe --registers --no-stop --debuginfo --json --help" \
+            "--core --exe --registers --no-stop --debuginfo --json --html \
+            --dot --help" \
             -- "$word")
     else
         mapfile -t COMPREPLY < <(compgen -W "$(_qhang_pids)" -- "$word")

@@ -103,13 +103,13 @@ def complete(words: list[str], cwd: Path | None = None) -> list[str]:
 
 
 def test_completion_of_files(tmp_path: Path) -> None:
-    """Files for --core, --exe and --registers, folders only for --debuginfo; a
+    """Files where one is named, folders only for --debuginfo; a
     blank or a star in a name does no harm."""
     for name in ("core one", "core*two"):
         (tmp_path / name).touch()
     (tmp_path / "core-folder").mkdir()
     every = {"core one", "core*two", "core-folder"}
-    for option in ("--core", "--exe", "--registers"):
+    for option in ("--core", "--exe", "--registers", "--html", "--dot"):
         assert set(complete(["qhang", "diagnose", option, "co"],
                             tmp_path)) == every
     assert complete(["qhang", "diagnose", "--debuginfo", "co"],

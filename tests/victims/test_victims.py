@@ -40,12 +40,16 @@ TWINS = ["wake-lost-twin", "erased-twin", "graph-unkicked-twin"]
 HELD = ["mid-wake", "mid-wake-spin", "mid-wake-entered", "mid-kick",
         "mid-notify", "mid-notify-wake", "runnable", "runnable-late",
         "runnable-starved"]
+CYCLES = ["mutex-cycle", "co-mutex-cycle", "bql-cycle"]
 # What they say when they are let go.
 WAITS = {"drain-waiting": ["returned x-drain"],
          "owner-asleep": ["returned x-lock"],
          "bql-asleep": ["returned x-drain"],
          "kernel-stuck": ["returned x-lock"],
-         "kernel-alone": [], "rcu-running": []}
+         "kernel-alone": [], "rcu-running": [],
+         "mutex-order": ["returned x-lock-a"],
+         "co-mutex-order": ["returned x-co-lock"],
+         "bql-order": ["returned x-flush"]}
 HEALTHY = ["idle", "timer-waiting", "busy", "condition-met-twin", "bh-idle",
            "timer-served", "copy-twin", "timeout-twin"]
 
@@ -166,7 +170,7 @@ def start_fixture() -> Iterator:
 def test_every_scenario_is_tested() -> None:
     """The lists above name all that there are."""
     assert sorted(listed()) == sorted([*HANGS, *SILENT, *TWINS, *HELD, *WAITS,
-                                       *HEALTHY])
+                                       *HEALTHY, *CYCLES])
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -206,6 +210,14 @@ def test_held_instant_goes_on_when_released(start, scenario):
     """It was a passing state: let go, the command returns."""
     victim = start("victim", "--scenario", scenario)
     assert victim.let_go() == ["returned blockdev-del"]
+
+
+@pytest.mark.parametrize("scenario", CYCLES)
+def test_circle_never_returns(start, scenario):
+    """Nobody in it, nor the command behind it, goes on."""
+    victim = start("victim", "--scenario", scenario)
+    assert victim.state(victim.pid) == "S"
+    assert victim.let_go() == []
 
 
 @pytest.mark.parametrize("scenario", WAITS)
