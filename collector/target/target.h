@@ -93,7 +93,8 @@ struct qh_task {
     /* It was only looked at: STOPPED means that it slept all the while, and of
      * its registers those are known that the kernel shows of a sleeper. */
     bool unstopped;
-    /* How often it has left the CPU, of one that is unstopped; else 0. */
+    /* How often it has left the CPU, of one that is unstopped or did not stop;
+     * else 0. */
     uint64_t switches;
     /* What of its registers was not handed in, in words; NULL: nothing. Owned
      * by the target. */
