@@ -76,6 +76,7 @@ static struct qh_error *describe_process(struct qh_reader *reader)
     snapshot->held_by = process->held_by;
     QH_TRY(copy_string(arena, process->holder, &snapshot->holder));
     snapshot->pid = process->pid;
+    snapshot->inner_pid = process->inner_pid;
     QH_TRY(copy_string(arena, whole_name(process), &snapshot->name));
     QH_TRY(copy_string(arena, process->exe, &snapshot->exe));
     QH_TRY(copy_string(arena, process->core, &snapshot->core));

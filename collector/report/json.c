@@ -36,6 +36,8 @@ static struct json_object *target_of(struct qh_json *json,
     qh_json_put(json, item, "kind",
                 qh_json_text(json, kind_name(snapshot->kind)));
     qh_json_put(json, item, "pid", qh_json_id(json, snapshot->pid));
+    qh_json_put(json, item, "inner_pid",
+                qh_json_id(json, snapshot->inner_pid));
     qh_json_put(json, item, "name", qh_json_text(json, snapshot->name));
     qh_json_put(json, item, "exe", qh_json_text(json, snapshot->exe));
     qh_json_put(json, item, "stopped",

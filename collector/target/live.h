@@ -72,6 +72,11 @@ struct qh_live {
     size_t handed_count;
 };
 
+/* inside.c: a regular file below its "/", which no link leads out of. */
+struct qh_error *qh_live_open_inside(const struct qh_live *live,
+                                     const char *path,
+                                     int *ret_fd) QH_MUST_CHECK;
+
 /* live.c: reads the memory map anew. */
 struct qh_error *qh_live_read_maps(struct qh_target *target) QH_MUST_CHECK;
 
