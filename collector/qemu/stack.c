@@ -290,18 +290,18 @@ static bool is_unentered(const struct qh_backtrace *stack)
 }
 
 /*
- * Whether a coroutine's stack is walked. Each takes some time, so a glance before
- * the stop, at a process with many, leaves out all but those that sleep or were
- * scheduled: what it is after is a lost wake-up. All are copied nevertheless,
- * which has the page cache's memory there by the time of the stop.
+ * Whether a coroutine's stack is walked. Each takes some time, so a glance
+ * before the stop, at a process with many, leaves out all but those that sleep
+ * or were scheduled: what it is after is a lost wake-up. All are copied
+ * nevertheless, which has the page cache's memory there by the time of the
+ * stop.
  */
 static bool is_walked(const struct qh_reader *reader,
-                         const struct qh_coroutine *coroutine)
+                      const struct qh_coroutine *coroutine)
 {
     enum { MANY = 256 };
 
-    return coroutine->scheduled ||
-           reader->snapshot->coroutine_count <= MANY ||
+    return coroutine->scheduled || reader->snapshot->coroutine_count <= MANY ||
            !qh_target_process(reader->target)->is_glance;
 }
 
