@@ -102,7 +102,13 @@ static struct qh_error *capture(const struct request *request)
         return NULL;
     }
     pid_t pid = qh_target_process(target)->pid;
-    QH_TRY(qh_kill(process, pid, request->signal));
+    error = qh_kill(process, pid, request->signal);
+    if (error && error->code == QH_ERR_EXITED) {
+        qh_error_destroy(error);
+        printf("  exited     before the signal: %d\n", (int)pid);
+        return NULL;
+    }
+    QH_TRY(error);
     printf("  sent       signal %d to %d\n", request->signal, (int)pid);
     return NULL;
 }

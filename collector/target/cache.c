@@ -55,6 +55,14 @@ const unsigned char *qh_cache_find(const struct qh_cache *cache, uint64_t page)
     return cache->keys[place] ? frame_bytes(cache, cache->frames[place]) : NULL;
 }
 
+bool qh_cache_holds_before(const struct qh_cache *cache, uint64_t page,
+                           size_t frame)
+{
+    size_t place = cache->count ? place_of(cache, page) : 0;
+
+    return cache->count && cache->keys[place] && cache->frames[place] < frame;
+}
+
 static int by_page(const void *a, const void *b)
 {
     uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
@@ -72,14 +80,6 @@ void qh_cache_pages(const struct qh_cache *cache, uint64_t *pages)
         }
     }
     qsort(pages, count, sizeof(*pages), by_page);
-}
-
-bool qh_cache_holds_before(const struct qh_cache *cache, uint64_t page,
-                           size_t frame)
-{
-    size_t place = cache->count ? place_of(cache, page) : 0;
-
-    return cache->count && cache->keys[place] && cache->frames[place] < frame;
 }
 
 static struct qh_error *grow_table(struct qh_cache *cache, size_t capacity)

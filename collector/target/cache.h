@@ -29,11 +29,11 @@ void qh_cache_deinit(struct qh_cache *cache);
 void qh_cache_clear(struct qh_cache *cache);
 /* The bytes of the page, valid until the cache is cleared, or NULL. */
 const unsigned char *qh_cache_find(const struct qh_cache *cache, uint64_t page);
-/* The pages that it holds, into `pages` with room for cache->count, sorted. */
-void qh_cache_pages(const struct qh_cache *cache, uint64_t *pages);
 /* Whether the page is held in a frame that was given out before `frame`. */
 bool qh_cache_holds_before(const struct qh_cache *cache, uint64_t page,
                            size_t frame);
+/* The pages that it holds, into `pages` with room for cache->count, sorted. */
+void qh_cache_pages(const struct qh_cache *cache, uint64_t *pages);
 /*
  * Makes room for `count` more pages. Their frames, to be filled by the caller,
  * are qh_cache_frame(cache, 0 .. count - 1).
