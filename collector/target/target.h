@@ -140,7 +140,8 @@ struct qh_process {
     char name[64];    /* comm */
     const char *exe;  /* path of the executable, "" if not known */
     const char *core; /* path of the core, NULL for a process */
-    bool unstopped;   /* live: the last stop was only a look */
+    bool unstopped;   /* live: the last stop was only a look ... */
+    bool is_glance;   /* ... and a stop is to follow: it must cost little */
     pid_t held_by;    /* held: the tracer; 0 when none is to be seen */
     char holder[64];  /* its comm */
     /* Why the core is not whole ("cut short at ..."), or NULL. */

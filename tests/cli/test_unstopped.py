@@ -50,8 +50,8 @@ def check(told: dict[str, Any], scenario: str, pid: int) -> None:
         assert finding["waiter_tid"] == pid
     main = thread(told, pid)
     assert main["state"] == "blocked"
-    assert main["blocked_in"] == ("futex" if "lock" in COMMANDS.get(
-        scenario, "") else "ppoll")
+    locks = COMMANDS.get(scenario, "").startswith("x-lock")
+    assert main["blocked_in"] == ("futex" if locks else "ppoll")
     assert functions(main)[-1] == "_start"
     assert main["cut"] is None
 
