@@ -18,6 +18,7 @@ enum {
     STACK_BYTES = 1 << 20,
     WHOLE_BYTES = GUARD_BYTES + STACK_BYTES,
     TOP_BYTES = 256,          /* the upper end that is looked through */
+    USED_BYTES = 1024,        /* what many a coroutine uses; copied with it */
     CONTEXT_BELOW_TOP = 0x28, /* where every gcc keeps the pointer */
     CONTEXT_REGS_BYTES = 64   /* of a jmp_buf, the part with registers */
 };
@@ -192,12 +193,61 @@ each_candidate(struct qh_reader *reader,
     return NULL;
 }
 
+static struct qh_error *count_stack(struct qh_reader *reader, uint64_t stack,
+                                    void *opaque)
+{
+    size_t *count = opaque;
+
+    ++*count;
+    return NULL;
+}
+
+/* What a sample takes besides its coroutines themselves, for each of them and
+ * in all: pages and bytes of copies; timers, sleepers and the memory map, whose
+ * arrays double as they grow. */
+enum {
+    COPIED_EACH = USED_BYTES + 512,
+    COPIED_MORE = 2 << 20,
+    PAGES_MORE = 512,
+    BYTES_EACH = 3 * (int)(sizeof(struct qh_timer) + sizeof(struct qh_sleeper) +
+                           2 * sizeof(struct qh_mapping)),
+    BYTES_MORE = 1 << 20
+};
+
+/* By the map as it was last seen; guard pages of others count as well. */
+struct qh_error *qh_make_room(struct qh_reader *reader)
+{
+    struct qh_snapshot *snapshot = reader->snapshot;
+    size_t count = 0;
+
+    if (qh_target_process(reader->target)->kind != QH_TARGET_LIVE) {
+        return NULL;
+    }
+    QH_TRY(each_candidate(reader, count_stack, &count));
+    QH_TRY(qh_array_reserve(&reader->coroutines, &reader->coroutines_room,
+                            count + 1, sizeof(*reader->coroutines)));
+    snapshot->coroutines = qh_arena_alloc(
+        &snapshot->arena, (count + 1) * sizeof(*snapshot->coroutines));
+    if (!snapshot->coroutines) {
+        return qh_error_no_memory();
+    }
+    snapshot->room.coroutines = count + 1;
+    qh_memory_touch(reader->coroutines,
+                    (count + 1) * sizeof(*reader->coroutines));
+    qh_memory_touch(snapshot->coroutines,
+                    (count + 1) * sizeof(*snapshot->coroutines));
+    QH_TRY(qh_target_make_room(reader->target, 2 * count + PAGES_MORE,
+                               (size_t)COPIED_EACH * count + COPIED_MORE));
+    qh_memory_warm((size_t)BYTES_EACH * count + BYTES_MORE);
+    return NULL;
+}
+
 static struct qh_error *add_top(struct qh_reader *reader, uint64_t stack,
                                 void *opaque)
 {
     uint64_t top = stack + WHOLE_BYTES;
 
-    return qh_ranges_add(opaque, top - TOP_BYTES, top);
+    return qh_ranges_add(opaque, top - USED_BYTES, top);
 }
 
 /* Where the context most likely is; whether it is there is seen later. */

@@ -148,6 +148,12 @@ struct qh_error *qh_loop_check(struct qh_reader *reader,
                                struct qh_loop_guard *guard,
                                struct raddr node) QH_MUST_CHECK;
 
+/* ---- before it is stopped ---- */
+
+/* Has the memory ready that a sample of so many stacks takes: to be given
+ * memory by the kernel page by page costs more than to read the target. */
+struct qh_error *qh_make_room(struct qh_reader *reader) QH_MUST_CHECK;
+
 /* ---- readers: while the target stands still ---- */
 
 struct qh_error *qh_read_ram(struct qh_reader *reader) QH_MUST_CHECK;
@@ -164,6 +170,8 @@ struct qh_error *qh_read_sleepers(struct qh_reader *reader) QH_MUST_CHECK;
 struct qh_error *qh_read_locks(struct qh_reader *reader) QH_MUST_CHECK;
 /* Copies the live part of every stack into the page cache. */
 struct qh_error *qh_copy_stacks(struct qh_reader *reader) QH_MUST_CHECK;
+/* Copies what the innermost frames of coroutines point to; stacks come first. */
+struct qh_error *qh_copy_pointees(struct qh_reader *reader) QH_MUST_CHECK;
 /* The registers that a CoroutineUContext's jmp_buf holds; ABSENT when no
  * thread told the pointer guard. */
 struct qh_error *qh_read_env(struct qh_reader *reader, struct raddr ucontext,

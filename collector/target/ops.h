@@ -49,6 +49,10 @@ struct qh_target {
     struct qh_arena arena;
     struct qh_mapping *mappings;
     size_t mapping_count;
+    /* Where the last look-up ended: the next one is often nearby. To look
+     * something up changes nothing else, hence the pointer. */
+    size_t last_mapping;
+    size_t *hint; /* &last_mapping */
     struct qh_task *tasks;
     size_t task_count;
     struct qh_module *modules;
@@ -65,6 +69,9 @@ struct qh_target {
 
 /* Now, by a clock of <time.h>. */
 int64_t qh_now_ns(int clock);
+
+/* The first mapping that ends behind `address`, or the count of them. */
+size_t qh_mapping_from(const struct qh_target *target, uint64_t address);
 
 /* A new target of no kind yet, with its arena and nothing else. */
 struct qh_error *qh_target_new(enum qh_target_kind kind,
