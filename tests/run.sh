@@ -8,13 +8,13 @@ usage() {
 usage: sh tests/run.sh [--lab[=full]] [--sanitize] [--valgrind]
 
 Builds qhang into build/ (or $QHANG_BUILD) with warnings as errors and runs the
-suites unit, victim and cli.  The last line is "N passed, N failed, N skipped";
-the exit status is 0 when nothing failed.
+suites unit, fuzz, victim and cli.  The last line is "N passed, N failed, N
+skipped"; the exit status is 0 when nothing failed.
 
   --lab        also build the lab's three QEMUs and hang each kind once;
                takes 40 minutes at the very most
   --lab=full   also run the lab's counts, which takes hours
-  --sanitize   also run the suites unit and victim under ASan and UBSan
+  --sanitize   also run the suites unit, fuzz and victim under ASan and UBSan
   --valgrind   also run the suite unit and qhang itself under valgrind
 END
 }
@@ -127,6 +127,7 @@ run_sanitized() {
     if build "$QHANG_BUILD" -Db_sanitize=address,undefined \
             -Db_lundef=false; then
         suite unit -t 5
+        suite fuzz -t 5
         suite victim -t 5 victims
         # A core of a victim under ASan would hold its shadow memory.
         export QHANG="$QHANG_BUILD/collector/qhang"
@@ -148,6 +149,7 @@ run_valgrind() {
 install_packages
 if build "$build"; then
     suite unit
+    suite fuzz
     suite victim
     suite cli
     [ $lab = no ] || run_lab

@@ -8,7 +8,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define BLOCK_BYTES 65536
+/* 1 under a sanitizer: each piece then has its own bounds to be watched. */
+#ifndef QH_ARENA_BLOCK_BYTES
+#define QH_ARENA_BLOCK_BYTES 65536
+#endif
 
 struct qh_arena_block {
     struct qh_arena_block *next;
@@ -114,7 +117,7 @@ void qh_memory_warm(size_t bytes)
 
 static struct qh_arena_block *add_block(struct qh_arena *arena, size_t bytes)
 {
-    size_t size = bytes > BLOCK_BYTES ? bytes : BLOCK_BYTES;
+    size_t size = bytes > QH_ARENA_BLOCK_BYTES ? bytes : QH_ARENA_BLOCK_BYTES;
     struct qh_arena_block *block = calloc(1, sizeof(*block) + size);
 
     if (block) {

@@ -26,6 +26,8 @@ struct qh_option {
     const char *name;     /* without the dashes */
     const char *argument; /* what --help calls it, NULL: takes none */
     const char *help;     /* one line, 54 columns at most */
+    bool optional;        /* the argument need not be given */
+    bool letter;          /* -CODE is short for it */
 };
 
 struct qh_command {
@@ -44,7 +46,9 @@ enum { QH_OPTION_HELP = 'h', QH_OPTION_VERSION = 'V' };
 /* The line of the table that every command has. */
 #define QH_HELP_OPTION { QH_OPTION_HELP, "help", NULL, "show this help" }
 
+extern const struct qh_command qh_command_capture;
 extern const struct qh_command qh_command_diagnose;
+extern const struct qh_command qh_command_list;
 extern const struct qh_command qh_command_verify;
 
 /*
@@ -55,6 +59,11 @@ extern const struct qh_command qh_command_verify;
 int qh_next_option(const struct qh_command *command, int argc, char **argv);
 
 void qh_print_help(const struct qh_command *command, FILE *out);
+
+/* Reads a PID; false when `text` is none. */
+bool qh_read_pid(const char *text, pid_t *ret);
+/* Says that `text` is no PID and how to find one; gives QH_EXIT_USAGE. */
+int qh_no_pid(const char *text);
 
 /* Says on stderr what is wrong with the command line; gives QH_EXIT_USAGE. */
 int qh_usage_error(const struct qh_command *command, const char *format, ...)

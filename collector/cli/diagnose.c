@@ -4,8 +4,6 @@
 #include "qemu/qemu.h"
 #include "report/report.h"
 
-#include <errno.h>
-#include <limits.h>
 #include <signal.h>
 #include <string.h>
 #include <time.h>
@@ -17,15 +15,19 @@ enum { MAX_SAMPLES = 5, MAX_INCOMPLETE = 3 };
 /* Between two samples: long for a wake that is on its way, short for one who
  * waits for the report. */
 static const struct timespec sample_pause = { .tv_nsec = 200000000 };
+/* Between two looks before the first stop. */
+static const struct timespec look_pause = { .tv_nsec = 50000000 };
 
 enum { OPTION_CORE = 'c', OPTION_EXE = 'e', OPTION_DEBUGINFO = 'd',
-       OPTION_JSON = 'j', OPTION_REGISTERS = 'r' };
+       OPTION_JSON = 'j', OPTION_NO_STOP = 'n', OPTION_REGISTERS = 'r' };
 
 static const struct qh_option options[] = {
     { OPTION_CORE, "core", "FILE", "examine a core instead of a process" },
     { OPTION_EXE, "exe", "FILE", "the executable that made the core" },
     { OPTION_REGISTERS, "registers", "FILE",
       "gdb holds the process and hands in its registers" },
+    { OPTION_NO_STOP, "no-stop", NULL,
+      "stop nothing: sees less, and proves nothing" },
     { OPTION_DEBUGINFO, "debuginfo", "DIR",
       "look for separate debug files here, too" },
     { OPTION_JSON, "json", NULL, "print the report as JSON" },
@@ -38,6 +40,7 @@ struct request {
     const char *exe;
     const char *registers; /* NULL: qhang stops the process itself */
     const char *debuginfo;
+    bool no_stop;
     bool json;
 };
 
@@ -45,12 +48,14 @@ struct request {
 struct session {
     struct qh_snapshot *snapshot; /* of the last sample */
     struct qh_findings *findings; /* of the last sample, confirmed */
+    struct qh_findings *before;   /* from before the first stop, or NULL */
     int64_t pause_ns;             /* the longest of all */
     int64_t began_ns;             /* CLOCK_MONOTONIC of the first */
 };
 
 static void session_deinit(struct session *session)
 {
+    qh_findings_destroy(session->before);
     qh_findings_destroy(session->findings);
     qh_snapshot_destroy(session->snapshot);
 }
@@ -64,7 +69,8 @@ static struct qh_error *open_target(const struct request *request,
     if (request->registers) {
         return qh_target_open_held(request->pid, request->registers, ret);
     }
-    return qh_target_open_live(request->pid, NULL, ret);
+    const struct qh_live_options live = { .leave_running = request->no_stop };
+    return qh_target_open_live(request->pid, &live, ret);
 }
 
 /* Takes one more sample and has the one before confirm it. */
@@ -84,7 +90,8 @@ static struct qh_error *take_sample(struct qh_qemu *qemu,
     if (snapshot->pause_ns > session->pause_ns) {
         session->pause_ns = snapshot->pause_ns;
     }
-    session_deinit(session);
+    qh_findings_destroy(session->findings);
+    qh_snapshot_destroy(session->snapshot);
     session->findings = findings;
     session->snapshot = snapshot;
     snapshot = NULL;
@@ -115,6 +122,52 @@ static bool is_enough(const struct session *session, int taken)
              taken >= MAX_INCOMPLETE));
 }
 
+static struct qh_error *look_once(struct qh_qemu *qemu,
+                                  struct qh_findings **ret)
+{
+    QH_CLEANUP(qh_snapshot_guard) struct qh_snapshot *snapshot = NULL;
+
+    QH_TRY(qh_qemu_sample(qemu, &snapshot));
+    return qh_diagnose(snapshot, ret);
+}
+
+/*
+ * A stop wakes every thread, which can end the very hang: so the process is
+ * looked at before. Only where that finds something, a second look, a little
+ * later, tells whether it stays.
+ */
+static struct qh_error *look_before(struct qh_qemu *qemu,
+                                    struct session *session)
+{
+    struct qh_findings *again;
+
+    QH_TRY(look_once(qemu, &session->before));
+    if (!session->before->count) {
+        return NULL;
+    }
+    nanosleep(&look_pause, NULL);
+    QH_TRY(look_once(qemu, &again));
+    qh_findings_confirm(session->before, again);
+    qh_findings_destroy(session->before);
+    session->before = again;
+    return NULL;
+}
+
+static struct qh_error *look_unless_told(struct qh_target *target,
+                                         struct qh_qemu *qemu,
+                                         const struct request *request,
+                                         struct session *session)
+{
+    if (request->no_stop ||
+        qh_target_process(target)->kind != QH_TARGET_LIVE) {
+        return NULL;
+    }
+    qh_target_leave_running(target, true);
+    struct qh_error *error = look_before(qemu, session);
+    qh_target_leave_running(target, false);
+    return error;
+}
+
 /* A process that runs is sampled until two in a row agree; of anything else
  * there is one sample. */
 static struct qh_error *take_samples(struct qh_qemu *qemu,
@@ -130,7 +183,9 @@ static struct qh_error *take_samples(struct qh_qemu *qemu,
     }
     QH_TRY(qh_findings_settle(session->findings));
     tell_blocked(session);
-    return NULL;
+    return session->before
+               ? qh_findings_note_cured(session->before, session->findings)
+               : NULL;
 }
 
 /* Without debug information there is no telling what the program is but by its
@@ -171,6 +226,7 @@ static struct qh_error *examine(const struct request *request,
     QH_TRY(open_target(request, &target));
     QH_TRY(doubt_name(target, qh_debug_open(target, &debug_options, &debug)));
     QH_TRY(qh_qemu_create(target, debug, &qemu));
+    QH_TRY(look_unless_told(target, qemu, request, session));
     return take_samples(qemu, session);
 }
 
@@ -199,21 +255,6 @@ static int status_of(const struct session *session)
     return session->snapshot->gap_count ? QH_EXIT_INCOMPLETE : QH_EXIT_CLEAN;
 }
 
-/* Reads a pid; false when `text` is none. */
-static bool read_pid(const char *text, pid_t *ret)
-{
-    char *end;
-
-    errno = 0;
-    long value = strtol(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end || errno || value <= 0 ||
-        value > INT_MAX) {
-        return false;
-    }
-    *ret = (pid_t)value;
-    return true;
-}
-
 static int read_operand(const struct qh_command *command, int argc,
                         char **argv, struct request *request)
 {
@@ -230,10 +271,8 @@ static int read_operand(const struct qh_command *command, int argc,
         return qh_usage_error(command, "a PID (%s) and --core exclude "
                                        "each other", argv[optind]);
     }
-    if (!read_pid(argv[optind], &request->pid)) {
-        return qh_fail(qh_error_try(
-            qh_error_new(QH_ERR_USAGE, "no PID: %s", argv[optind]),
-            "pgrep -a qemu, to find the PID by the name"));
+    if (!qh_read_pid(argv[optind], &request->pid)) {
+        return qh_no_pid(argv[optind]);
     }
     return 0;
 }
@@ -259,6 +298,9 @@ static int read_arguments(const struct qh_command *command, int argc,
         case OPTION_DEBUGINFO:
             request->debuginfo = optarg;
             break;
+        case OPTION_NO_STOP:
+            request->no_stop = true;
+            break;
         case OPTION_JSON:
             request->json = true;
             break;
@@ -275,6 +317,13 @@ static int read_arguments(const struct qh_command *command, int argc,
     }
     if (!status && request->registers && request->core) {
         status = qh_usage_error(command, "--registers goes with a PID only");
+    }
+    if (!status && request->no_stop && request->core) {
+        status = qh_usage_error(command, "--no-stop goes with a PID only");
+    }
+    if (!status && request->no_stop && request->registers) {
+        status = qh_usage_error(command, "--no-stop and --registers exclude "
+                                         "each other");
     }
     *ret_done = status != 0;
     return status;
@@ -302,6 +351,7 @@ static int run(const struct qh_command *command, int argc, char **argv)
 const struct qh_command qh_command_diagnose = {
     .name = "diagnose",
     .usage = "usage: qhang diagnose [OPTION]... PID\n"
+             "       qhang diagnose [OPTION]... PID --no-stop\n"
              "       qhang diagnose [OPTION]... PID --registers FILE\n"
              "       qhang diagnose [OPTION]... --core FILE [--exe FILE]",
     .about = "Says what a QEMU hangs on and whether it heals.",

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -32,8 +33,9 @@ static void fill_getopt(const struct qh_command *command,
     for (size_t i = 0; i < command->option_count && i < MAX_OPTIONS; i++) {
         const struct qh_option *option = &command->options[i];
         longs[i].name = option->name;
-        longs[i].has_arg =
-            option->argument ? required_argument : no_argument;
+        longs[i].has_arg = option->optional   ? optional_argument
+                           : option->argument ? required_argument
+                                              : no_argument;
         longs[i].val = option->code;
     }
 }
@@ -58,14 +60,30 @@ static void say_what_is_wrong(const struct qh_command *command, char **argv,
     }
 }
 
+/* The colon has a missing argument told from an unknown option. */
+static void fill_letters(const struct qh_command *command,
+                         char letters[2 * MAX_OPTIONS + 3])
+{
+    char *at = stpcpy(letters, ":h");
+
+    for (size_t i = 0; i < command->option_count && i < MAX_OPTIONS; i++) {
+        if (command->options[i].letter) {
+            *at++ = (char)command->options[i].code;
+            *at++ = ':';
+        }
+    }
+    *at = '\0';
+}
+
 int qh_next_option(const struct qh_command *command, int argc, char **argv)
 {
     struct option longs[MAX_OPTIONS + 1];
+    char letters[2 * MAX_OPTIONS + 3];
 
     fill_getopt(command, longs);
+    fill_letters(command, letters);
     opterr = 0;
-    /* The colon has a missing argument told from an unknown option. */
-    int code = getopt_long(argc, argv, ":h", longs, NULL);
+    int code = getopt_long(argc, argv, letters, longs, NULL);
     if (code == '?' || code == ':') {
         say_what_is_wrong(command, argv, code == ':');
         return '?';
@@ -77,9 +95,11 @@ static void print_option(const struct qh_option *option, FILE *out)
 {
     char left[64];
 
-    snprintf(left, sizeof(left), "--%s%s%s", option->name,
-             option->argument ? " " : "",
-             option->argument ? option->argument : "");
+    snprintf(left, sizeof(left),
+             option->optional   ? "--%s[=%s]"
+             : option->argument ? "--%s %s"
+                                : "--%s%s",
+             option->name, option->argument ? option->argument : "");
     fprintf(out, "  %-20s  %s\n", left, option->help);
 }
 
@@ -92,6 +112,26 @@ void qh_print_help(const struct qh_command *command, FILE *out)
     if (command->more) {
         fprintf(out, "\n%s", command->more);
     }
+}
+
+bool qh_read_pid(const char *text, pid_t *ret)
+{
+    char *end;
+
+    errno = 0;
+    long value = strtol(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || errno || value <= 0 ||
+        value > INT_MAX) {
+        return false;
+    }
+    *ret = (pid_t)value;
+    return true;
+}
+
+int qh_no_pid(const char *text)
+{
+    return qh_fail(qh_error_try(qh_error_new(QH_ERR_USAGE, "no PID: %s", text),
+                                "pgrep -a qemu, to find the PID by the name"));
 }
 
 int qh_fail(struct qh_error *error)

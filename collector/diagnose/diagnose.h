@@ -12,6 +12,9 @@
  * So the caller of a live target takes samples, confirms each by the one
  * before, until they are settled or it has taken enough, then settles them. A
  * core is one sample, and its findings count as they are.
+ *
+ * Of a process that is not stopped every finding is at most `strong`, and is
+ * confirmed only by a sample until which its waiter has not run.
  */
 #ifndef QH_DIAGNOSE_H
 #define QH_DIAGNOSE_H
@@ -112,5 +115,12 @@ bool qh_findings_settled(const struct qh_findings *findings);
  * sample was unsettled, a note says so.
  */
 struct qh_error *qh_findings_settle(struct qh_findings *findings) QH_MUST_CHECK;
+/*
+ * Notes each confirmed finding of `before`, which nobody was stopped for, that
+ * `findings`, made with the process stopped, do not have.
+ */
+struct qh_error *
+qh_findings_note_cured(const struct qh_findings *before,
+                       struct qh_findings *findings) QH_MUST_CHECK;
 
 #endif

@@ -109,6 +109,51 @@ static struct qh_error *sort_findings(struct qh_findings *findings)
     return NULL;
 }
 
+/* Whether nothing moved while nobody was stopped. */
+static bool stood_still(const struct qh_snapshot *snapshot)
+{
+    for (size_t i = 0; i < snapshot->thread_count; i++) {
+        const struct qh_thread *thread = &snapshot->threads[i];
+        if (thread->state == QH_THREAD_RUNNABLE && !thread->stack.count) {
+            return false;
+        }
+    }
+    return !snapshot->torn;
+}
+
+/*
+ * What a process shows that is not stopped proves nothing. A finding about a
+ * thread that waits must be about one wait, so that thread must not have run
+ * until the next sample: its count of context switches goes into the
+ * fingerprint. One that rests on memory alone needs a process that stood still:
+ * a thread that runs may be the very waker.
+ */
+static void weigh_unstopped(const struct qh_snapshot *snapshot,
+                            struct qh_findings *findings)
+{
+    bool still = stood_still(snapshot);
+    size_t kept = 0;
+
+    for (size_t i = 0; i < findings->count; i++) {
+        struct qh_finding *finding = &findings->items[i];
+        pid_t tid = finding->waiter || finding->coroutine.value
+                        ? finding->waiter
+                        : finding->tid;
+        const struct qh_thread *waiter = qh_snapshot_thread(snapshot, tid);
+        if (!waiter && !still) {
+            findings->unsettled = true;
+            continue;
+        }
+        if (finding->certainty > QH_STRONG) {
+            finding->certainty = QH_STRONG;
+        }
+        finding->fingerprint = qh_fingerprint_mix(
+            finding->fingerprint, waiter ? waiter->switches : 0);
+        findings->items[kept++] = *finding;
+    }
+    findings->count = kept;
+}
+
 struct qh_error *qh_diagnose(const struct qh_snapshot *snapshot,
                              struct qh_findings **ret)
 {
@@ -121,6 +166,9 @@ struct qh_error *qh_diagnose(const struct qh_snapshot *snapshot,
     findings->samples = 1;
     for (size_t i = 0; i < qh_rule_count; i++) {
         QH_TRY(qh_rules[i].judge(snapshot, findings));
+    }
+    if (snapshot->unstopped) {
+        weigh_unstopped(snapshot, findings);
     }
     QH_TRY(sort_findings(findings));
     QH_TRY(qh_notes_take(snapshot, findings));
@@ -172,6 +220,38 @@ void qh_findings_confirm(const struct qh_findings *earlier,
         }
     }
     later->samples += earlier->samples;
+}
+
+static bool has_alike(const struct qh_findings *findings,
+                      const struct qh_finding *like)
+{
+    for (size_t i = 0; i < findings->count; i++) {
+        const struct qh_finding *one = &findings->items[i];
+        if (!strcmp(one->rule, like->rule) &&
+            qh_raddr_equal(one->coroutine, like->coroutine) &&
+            one->waiter == like->waiter && one->tid == like->tid) {
+            return true;
+        }
+    }
+    return false;
+}
+
+struct qh_error *qh_findings_note_cured(const struct qh_findings *before,
+                                        struct qh_findings *findings)
+{
+    for (size_t i = 0; i < before->count; i++) {
+        const struct qh_finding *was = &before->items[i];
+        if (was->samples < 2 || has_alike(findings, was)) {
+            continue;
+        }
+        QH_TRY(qh_note_add(
+            findings, "stop.changed", was->waiter ? was->waiter : was->tid,
+            qh_arena_printf(&findings->arena,
+                            "before the stop it looked like %s (%s), after it "
+                            "no more: a stop can end a hang",
+                            was->rule, was->summary)));
+    }
+    return NULL;
 }
 
 bool qh_findings_settled(const struct qh_findings *findings)

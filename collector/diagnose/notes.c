@@ -9,9 +9,18 @@ static const char *thread_name(const struct qh_thread *thread)
 
 /* A thread that could not be stopped in time, so that nothing else is known of
  * it: in state D, or with no CPU to run on. */
-static struct qh_error *note_in_kernel(const struct qh_thread *thread,
+static struct qh_error *note_in_kernel(const struct qh_snapshot *snapshot,
+                                       const struct qh_thread *thread,
                                        struct qh_findings *findings)
 {
+    if (snapshot->unstopped) {
+        return qh_note_add(
+            findings, "kernel.stuck", thread->tid,
+            qh_arena_printf(
+                &findings->arena, "thread %d (%s) is in state D, in %s",
+                (int)thread->tid, thread_name(thread),
+                thread->blocked_in ? thread->blocked_in : "the kernel"));
+    }
     return qh_note_add(
         findings, "kernel.stuck", thread->tid,
         qh_arena_printf(&findings->arena,
@@ -84,7 +93,7 @@ struct qh_error *qh_notes_take(const struct qh_snapshot *snapshot,
 
     for (size_t i = 0; i < snapshot->thread_count; i++) {
         if (snapshot->threads[i].state == QH_THREAD_IN_KERNEL) {
-            QH_TRY(note_in_kernel(&snapshot->threads[i], findings));
+            QH_TRY(note_in_kernel(snapshot, &snapshot->threads[i], findings));
         }
     }
     if (graph->present && graph->readable && graph->has_writer == 1) {

@@ -104,7 +104,8 @@ static bool next_timer(const struct writer_view *view, int64_t *ret_left_ns)
         }
     }
     *ret_left_ns =
-        found && known ? first - snapshot->monotonic_ns : QH_TIME_UNKNOWN;
+        found && known ? qh_time_sub(first, snapshot->monotonic_ns)
+                       : QH_TIME_UNKNOWN;
     return found;
 }
 
@@ -114,12 +115,11 @@ static int64_t timeout_left(const struct writer_view *view)
 {
     const struct qh_thread *writer = view->writer;
 
-    if (writer->timeout_ns < 0 || writer->last_ran_ns == QH_TIME_UNKNOWN ||
-        view->snapshot->monotonic_ns == QH_TIME_UNKNOWN) {
+    if (writer->timeout_ns < 0) {
         return QH_TIME_UNKNOWN;
     }
-    return writer->last_ran_ns + writer->timeout_ns -
-           view->snapshot->monotonic_ns;
+    return qh_time_sub(qh_time_add(writer->last_ran_ns, writer->timeout_ns),
+                       view->snapshot->monotonic_ns);
 }
 
 /* Fills in whether and when a timer ends the poll; DISTURBED when that is now.

@@ -1,7 +1,9 @@
 /* Stacks: libdwfl's unwinder on registers of our own.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "dwarf/private.h"
+#include "target/arch.h"
 
+#include <dwarf.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -285,11 +287,40 @@ static bool is_outermost(const struct qh_walk *walk)
     return false;
 }
 
+/* A register that the step outward from the last frame begins with, and that is
+ * not known; or -1. */
+static int lacking_register(const struct qh_walk *walk)
+{
+    const struct qh_unwound *last = &walk->frames[walk->count - 1];
+    Dwarf_Frame *cfi = cfi_at(walk, qh_lookup_pc(last));
+    Dwarf_Op *ops = NULL;
+    size_t count = 0;
+    int lacking = -1;
+
+    if (!cfi || dwarf_frame_cfa(cfi, &ops, &count) != 0) {
+        count = 0;
+    }
+    for (size_t i = 0; i < count; i++) {
+        uint64_t reg = QH_REG_COUNT;
+        if (ops[i].atom >= DW_OP_breg0 && ops[i].atom <= DW_OP_breg31) {
+            reg = ops[i].atom - DW_OP_breg0;
+        } else if (ops[i].atom == DW_OP_bregx) {
+            reg = ops[i].number;
+        }
+        if (reg < QH_REG_COUNT && !(last->regs.known & 1u << reg)) {
+            lacking = (int)reg;
+        }
+    }
+    free(cfi);
+    return lacking;
+}
+
 static const char *explain(const struct qh_walk *walk, struct qh_arena *arena,
                            const char *why)
 {
     const struct qh_debug *debug = walk->debug;
     uint64_t pc = walk->frames[walk->count - 1].regs.dwarf[QH_REG_RIP];
+    int lacking = lacking_register(walk);
 
     for (size_t i = 0; i < debug->missing_count; i++) {
         const struct qh_missing *missing = &debug->missing[i];
@@ -306,6 +337,12 @@ static const char *explain(const struct qh_walk *walk, struct qh_arena *arena,
         return qh_arena_printf(
             arena, "stack memory at 0x%" PRIx64 " cannot be read",
             walk->failed_at);
+    }
+    if (lacking >= 0) {
+        return qh_arena_printf(arena,
+                               "pc 0x%" PRIx64 ": its caller is found by %s, "
+                               "which is not known",
+                               pc, qh_arch_register_name((unsigned)lacking));
     }
     return qh_arena_printf(arena, "pc 0x%" PRIx64 ": %s", pc, why);
 }

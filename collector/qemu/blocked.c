@@ -34,16 +34,16 @@ static int64_t wait_began(const struct qh_snapshot *snapshot,
         !thread->polls.value) {
         return QH_TIME_UNKNOWN;
     }
-    int64_t deadline = earliest_timer(snapshot, thread->polls);
-    int64_t began = deadline - thread->timeout_ns;
-    return deadline == QH_TIME_UNKNOWN || began < 0 ? QH_TIME_UNKNOWN : began;
+    int64_t began = qh_time_sub(earliest_timer(snapshot, thread->polls),
+                                thread->timeout_ns);
+    return began < 0 ? QH_TIME_UNKNOWN : began;
 }
 
 static void set_blocked(struct qh_snapshot *snapshot, int64_t since,
                         const char *source, bool at_least)
 {
     if (since != QH_TIME_UNKNOWN && since <= snapshot->monotonic_ns) {
-        snapshot->blocked_ns = snapshot->monotonic_ns - since;
+        snapshot->blocked_ns = qh_time_sub(snapshot->monotonic_ns, since);
         snapshot->blocked_source = source;
         snapshot->blocked_at_least = at_least;
     }

@@ -119,6 +119,28 @@ static struct qh_error *read_stopped(struct qh_reader *reader)
     return qh_copy_pointees(reader);
 }
 
+/* What was read of a process that went on meanwhile need not fit together. */
+static struct qh_error *note_changed(struct qh_reader *reader)
+{
+    struct qh_snapshot *snapshot = reader->snapshot;
+    size_t pages;
+    size_t changed = qh_target_changed_pages(reader->target, &pages);
+
+    snapshot->unstopped = qh_target_process(reader->target)->unstopped;
+    snapshot->torn = changed > 0;
+    if (!changed) {
+        return NULL;
+    }
+    const char *why = qh_arena_printf(&snapshot->arena,
+                                      "%zu of %zu pages changed while they "
+                                      "were read",
+                                      changed, pages);
+    return why ? qh_snapshot_gap(snapshot, "memory that stands still",
+                                 qh_raddr(0), why,
+                                 "run it again without --no-stop")
+               : qh_error_no_memory();
+}
+
 static struct qh_error *judge_copies(struct qh_reader *reader)
 {
     QH_TRY(qh_walk_stacks(reader));
@@ -158,7 +180,9 @@ static struct qh_error *sample_once(struct qh_qemu *qemu, bool last,
     QH_TRY(describe_process(&reader));
     QH_TRY(read_stopped(&reader));
     read_clock(&reader);
-    if (reader.snapshot->kind == QH_TARGET_LIVE) {
+    QH_TRY(note_changed(&reader));
+    if (reader.snapshot->kind == QH_TARGET_LIVE &&
+        !reader.snapshot->unstopped) {
         reader.snapshot->pause_ns = qh_target_pause_ns(qemu->target);
     }
     *ret_again = !last && reader.unresolved_count > 0;

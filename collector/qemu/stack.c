@@ -153,6 +153,33 @@ static struct qh_error *walk_below(struct qh_reader *reader,
     return add_part(reader, walk, &regs);
 }
 
+/* The threads that run event loops; code of others may well be of a kind that
+ * cannot be walked, such as what TCG generates for vCPUs. */
+static bool has_loop(const struct qh_reader *reader,
+                     const struct qh_thread *thread)
+{
+    return thread->tid == reader->snapshot->pid || thread->home.value;
+}
+
+#define WITHOUT_NO_STOP "run it again without --no-stop"
+
+/* Of one that runs while it is looked at, nothing is known either. */
+static struct qh_error *note_running(struct qh_reader *reader,
+                                     struct qh_thread *thread)
+{
+    struct qh_snapshot *snapshot = reader->snapshot;
+    const char *what =
+        qh_arena_printf(&snapshot->arena, "stack of thread %d", thread->tid);
+
+    thread->stack.cut = "it ran while it was looked at";
+    if (!has_loop(reader, thread)) {
+        return NULL;
+    }
+    return what ? qh_snapshot_gap(snapshot, what, qh_raddr(0),
+                                  thread->stack.cut, WITHOUT_NO_STOP)
+                : qh_error_no_memory();
+}
+
 /* A thread that was not stopped has no stack to show: what it does is not
  * known, and the report must not look as if it were. */
 static struct qh_error *note_unstopped(struct qh_reader *reader,
@@ -188,18 +215,19 @@ static struct qh_error *note_cut(struct qh_reader *reader, const char *what,
         return NULL;
     }
     return qh_snapshot_gap(reader->snapshot, what, address, stack->cut,
-                           "have the very files that the process has mapped "
-                           "at their places, or diagnose it where it ran");
+                           reader->snapshot->unstopped
+                               ? WITHOUT_NO_STOP
+                               : "have the very files that the process has "
+                                 "mapped at their places, or diagnose it where "
+                                 "it ran");
 }
 
-/* The threads that run event loops; code of others may well be of a kind that
- * cannot be walked, such as what TCG generates for vCPUs. */
 static struct qh_error *note_cut_thread(struct qh_reader *reader,
                                         const struct qh_thread *thread)
 {
     struct qh_snapshot *snapshot = reader->snapshot;
 
-    if (thread->tid != snapshot->pid && !thread->home.value) {
+    if (!has_loop(reader, thread)) {
         return NULL;
     }
     const char *what =
@@ -213,6 +241,9 @@ static struct qh_error *walk_thread(struct qh_reader *reader,
                                     struct qh_thread_work *work)
 {
     work->walk.lines = &thread->stack;
+    if (work->task->stop == QH_TASK_RUNNING) {
+        return note_running(reader, thread);
+    }
     if (work->task->stop != QH_TASK_STOPPED) {
         return note_unstopped(reader, thread, work->task);
     }

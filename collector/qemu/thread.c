@@ -97,7 +97,10 @@ static struct qh_error *read_variables(struct qh_reader *reader,
  * CPU is none of these: nothing is known of it but that it may run. */
 static bool in_kernel(const struct qh_task *task)
 {
-    return task->stop == QH_TASK_IN_KERNEL && task->state == 'D';
+    bool stood = task->stop == QH_TASK_IN_KERNEL ||
+                 (task->stop == QH_TASK_STOPPED && task->unstopped);
+
+    return stood && task->state == 'D';
 }
 
 /* Of a thread that another tracer holds. */
@@ -133,9 +136,10 @@ static struct qh_error *add_thread(struct qh_reader *reader,
     thread->timeout_ns = QH_TIME_UNKNOWN;
     thread->last_ran_ns =
         task->last_ran_ns ? task->last_ran_ns : QH_TIME_UNKNOWN;
+    thread->switches = task->switches;
     thread->role = task->tid == snapshot->pid ? QH_ROLE_MAIN : QH_ROLE_OTHER;
     thread->state = in_kernel(task) ? QH_THREAD_IN_KERNEL : QH_THREAD_RUNNABLE;
-    if (task->stop == QH_TASK_STOPPED && task->fs_base) {
+    if (task->fs_base) {
         QH_NOTE(reader, "thread-local variables of a thread",
                 read_variables(reader, thread, &reader->threads[index]));
     }
@@ -189,6 +193,7 @@ static void judge_state(struct qh_thread *thread, const struct qh_task *task,
                         bool only_sample)
 {
     if (in_kernel(task)) {
+        thread->state = QH_THREAD_IN_KERNEL;
         thread->blocked_in = task->wchan[0] ? task->wchan : "the kernel";
         return;
     }
@@ -201,6 +206,7 @@ static void judge_state(struct qh_thread *thread, const struct qh_task *task,
         }
     } else {
         thread->blocked_in = NULL;
+        thread->state = QH_THREAD_RUNNABLE;
     }
 }
 

@@ -29,7 +29,9 @@ static void print_source(const struct qh_report *report, struct qh_wrap *wrap)
 
     switch (snapshot->kind) {
     case QH_TARGET_LIVE:
-        if (report->pause_ns != QH_TIME_UNKNOWN) {
+        if (snapshot->unstopped) {
+            qh_wrap_printf(wrap, "not stopped");
+        } else if (report->pause_ns != QH_TIME_UNKNOWN) {
             qh_wrap_printf(wrap, "paused %s",
                            qh_duration(report->pause_ns).text);
         }
@@ -52,8 +54,8 @@ static void print_source(const struct qh_report *report, struct qh_wrap *wrap)
 static void print_head(const struct qh_report *report, FILE *out)
 {
     const struct qh_snapshot *snapshot = report->snapshot;
-    bool has_source =
-        snapshot->kind != QH_TARGET_LIVE || report->pause_ns != QH_TIME_UNKNOWN;
+    bool has_source = snapshot->kind != QH_TARGET_LIVE || snapshot->unstopped ||
+                      report->pause_ns != QH_TIME_UNKNOWN;
     struct qh_wrap wrap;
 
     qh_wrap_begin_flush(&wrap, out, HEADLINE_INDENT);
@@ -95,7 +97,8 @@ static void print_examined(const struct qh_snapshot *snapshot, FILE *out)
     qh_wrap_end(&wrap);
 }
 
-static const char *state_words(const struct qh_thread *thread)
+static const char *state_words(const struct qh_snapshot *snapshot,
+                               const struct qh_thread *thread)
 {
     switch (thread->state) {
     case QH_THREAD_RUNNABLE:
@@ -105,7 +108,7 @@ static const char *state_words(const struct qh_thread *thread)
     case QH_THREAD_IN_KERNEL:
         break;
     }
-    return "did not stop, in";
+    return snapshot->unstopped ? "in state D, in" : "did not stop, in";
 }
 
 /* Where the main thread is: with no finding, the next thing one asks. */
@@ -121,7 +124,7 @@ static void print_main_thread(const struct qh_snapshot *snapshot, FILE *out)
         bool burden = qh_text_has_burden(snapshot, thread);
         qh_wrap_begin(&wrap, out, "main");
         qh_wrap_printf(&wrap, "thread %d", (int)thread->tid);
-        qh_wrap_words(&wrap, state_words(thread));
+        qh_wrap_words(&wrap, state_words(snapshot, thread));
         if (thread->state != QH_THREAD_RUNNABLE) {
             qh_wrap_piece(&wrap, thread->blocked_in ? thread->blocked_in
                                                     : "the kernel");
@@ -221,7 +224,7 @@ struct qh_error *qh_report_text(const struct qh_report *report, FILE *out)
     }
     print_notes(findings, out);
     print_gaps(report, out);
-    return ferror(out) ? qh_error_errno(QH_ERR_SYSTEM, errno,
-                                        "cannot write the report")
-                       : NULL;
+    return ferror(out)
+               ? qh_error_errno(QH_ERR_SYSTEM, errno, "cannot write the report")
+               : NULL;
 }

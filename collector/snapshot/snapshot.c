@@ -192,18 +192,34 @@ qh_snapshot_coroutine(const struct qh_snapshot *snapshot, struct raddr address)
     return NULL;
 }
 
+int64_t qh_time_add(int64_t a, int64_t b)
+{
+    int64_t sum;
+
+    return a == QH_TIME_UNKNOWN || b == QH_TIME_UNKNOWN ||
+                   __builtin_add_overflow(a, b, &sum)
+               ? QH_TIME_UNKNOWN
+               : sum;
+}
+
+int64_t qh_time_sub(int64_t a, int64_t b)
+{
+    int64_t difference;
+
+    return a == QH_TIME_UNKNOWN || b == QH_TIME_UNKNOWN ||
+                   __builtin_sub_overflow(a, b, &difference)
+               ? QH_TIME_UNKNOWN
+               : difference;
+}
+
 /* QEMU_CLOCK_REALTIME is CLOCK_MONOTONIC (util/qemu-timer.c,
  * qemu_clock_get_ns()). */
 int64_t qh_snapshot_left_ns(const struct qh_snapshot *snapshot,
                             enum qh_clock clock, int64_t expire_ns)
 {
-    int64_t now = snapshot->monotonic_ns, left_ns;
-
-    if (clock != QH_CLOCK_REALTIME || now == QH_TIME_UNKNOWN ||
-        __builtin_sub_overflow(expire_ns, now, &left_ns)) {
-        return QH_TIME_UNKNOWN;
-    }
-    return left_ns;
+    return clock == QH_CLOCK_REALTIME
+               ? qh_time_sub(expire_ns, snapshot->monotonic_ns)
+               : QH_TIME_UNKNOWN;
 }
 
 bool qh_backtrace_has(const struct qh_backtrace *stack, const char *function)

@@ -20,6 +20,11 @@
 
 #define QH_TIME_UNKNOWN INT64_MIN
 
+/* a + b and a - b; UNKNOWN when one of them is, and when the result is no time:
+ * what comes from the target may be any number. */
+int64_t qh_time_add(int64_t a, int64_t b);
+int64_t qh_time_sub(int64_t a, int64_t b);
+
 /* A backtrace, innermost first. */
 struct qh_backtrace {
     struct qh_frame *frames;
@@ -79,7 +84,8 @@ enum qh_thread_state {
     QH_THREAD_RUNNABLE,  /* in user code, its event has come, or it did not
                           * get to a CPU to be stopped (then no frames) */
     QH_THREAD_BLOCKED,   /* asleep in a system call, nothing has come */
-    QH_THREAD_IN_KERNEL, /* did not stop: state D; no frames */
+    QH_THREAD_IN_KERNEL, /* did not stop: state D; no frames but of one that
+                          * was not to be stopped */
 };
 
 struct qh_thread {
@@ -88,11 +94,12 @@ struct qh_thread {
     const char *iothread; /* id of its IOThread object ("io0"), or NULL */
     enum qh_role role;
     enum qh_thread_state state;
-    bool perhaps_awake; /* BLOCKED, but its event may have come already */
+    bool perhaps_awake;     /* BLOCKED, but its event may have come already */
     const char *blocked_in; /* system call or kernel function; NULL: none */
     /* Its wait's timeout: ns, -1 for ever, or QH_TIME_UNKNOWN. */
     int64_t timeout_ns;
     int64_t last_ran_ns;    /* CLOCK_MONOTONIC, or QH_TIME_UNKNOWN */
+    uint64_t switches;      /* unstopped: how often it left the CPU; else 0 */
     struct raddr home;      /* its AioContext (co_tls_my_aiocontext), or 0 */
     struct raddr polls;     /* the AioContext whose aio_poll it is in, or 0 */
     struct raddr coroutine; /* the coroutine that it is inside of, or 0 */
@@ -222,6 +229,11 @@ struct qh_snapshot {
     /* Of a core, and of a process that another tracer holds, there is one
      * sample: nothing in it moves. */
     enum qh_target_kind kind;
+    /* Of a process that runs on while it is read: nobody was stopped. Of its
+     * threads those that slept have frames; `torn` when some of the memory
+     * that was read was another by the end. */
+    bool unstopped;
+    bool torn;
     pid_t held_by;      /* held: the tracer, 0 when none is to be seen */
     const char *holder; /* its comm */
     pid_t pid;

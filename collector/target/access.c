@@ -197,7 +197,7 @@ struct qh_error *qh_access_check(struct qh_live *live)
         live->count = 0;
     }
     QH_TRY(check_kind(live));
-    if (!live->is_held) {
+    if (!live->is_held && !live->never_stop) {
         QH_TRY(check_traced(live));
     }
     QH_TRY(check_permission(live));

@@ -36,6 +36,10 @@ void qh_arch_jmpbuf(const uint64_t slots[QH_ARCH_JMPBUF_SLOTS], uint64_t guard,
 uint64_t qh_arch_tls_block(uint64_t fs_base, uint64_t memsz, uint64_t align,
                            uint64_t vaddr);
 
+/* The name of a system call that threads sleep in ("ppoll"), static; NULL for
+ * none or one without a name here. */
+const char *qh_arch_call_name(int64_t number);
+
 /* How a stopped thread stands to the kernel. */
 enum qh_kernel_wait {
     QH_WAIT_NONE,    /* in user code, or about to return to it: runnable */
@@ -49,7 +53,9 @@ enum qh_kernel_wait {
  * nothing that it waited for had come: a thread whose event was already there
  * comes back with a result, and so is runnable. io_uring_enter is UNSURE when
  * it has submitted something before it waited: it then returns how much that
- * was, interrupted or not, and only its next call says more. `*ret_name` is the
+ * was, interrupted or not, and only its next call says more. A thread that was
+ * only looked at was off the CPU in the call: it is asleep unless it was state
+ * D or a signal that kept it. `*ret_name` is the
  * call's name ("ppoll"), static, or NULL for none or one without a name here.
  * Source: signal handling of Linux, arch/x86/kernel/signal.c; the codes in
  * include/linux/errno.h; io_uring_enter in io_uring/io_uring.c.

@@ -140,6 +140,16 @@ static const struct {
     { SYS_openat, "openat", false },
 };
 
+const char *qh_arch_call_name(int64_t number)
+{
+    for (size_t i = 0; i < QH_COUNT(calls); i++) {
+        if (calls[i].number == number) {
+            return calls[i].name;
+        }
+    }
+    return NULL;
+}
+
 /* Whether io_uring_enter(fd, to_submit, min_complete, flags) was to wait, and
  * came back with what it had submitted. */
 static bool has_submitted(const struct qh_task *task)
@@ -168,6 +178,9 @@ enum qh_kernel_wait qh_arch_wait(const struct qh_task *task,
             *ret_name = calls[i].name;
             eintr = calls[i].eintr;
         }
+    }
+    if (task->unstopped) {
+        return task->state == 'S' ? QH_WAIT_BLOCKED : QH_WAIT_NONE;
     }
     if (has_submitted(task)) {
         return QH_WAIT_UNSURE;

@@ -67,6 +67,26 @@ const unsigned char *qh_cache_find(const struct qh_cache *cache, uint64_t page,
                : NULL;
 }
 
+static int by_page(const void *a, const void *b)
+{
+    uint64_t left = ((const struct qh_cached *)a)->key;
+    uint64_t right = ((const struct qh_cached *)b)->key;
+
+    return (left > right) - (left < right);
+}
+
+void qh_cache_pages(const struct qh_cache *cache, struct qh_cached *ret)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < cache->capacity; i++) {
+        if (cache->places[i].key) {
+            ret[count++] = cache->places[i];
+        }
+    }
+    qsort(ret, count, sizeof(*ret), by_page);
+}
+
 static struct qh_error *grow_table(struct qh_cache *cache, size_t pages)
 {
     struct qh_cached *old = cache->places;

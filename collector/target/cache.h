@@ -47,6 +47,8 @@ struct qh_error *qh_cache_make_room(struct qh_cache *cache, size_t pages,
  * cache is cleared; NULL when these are not held. */
 const unsigned char *qh_cache_find(const struct qh_cache *cache, uint64_t page,
                                    size_t offset);
+/* What it holds, into `ret` with room for cache->count, in order of page. */
+void qh_cache_pages(const struct qh_cache *cache, struct qh_cached *ret);
 /*
  * Makes room for `count` more parts of pages, from offset `from[i]` to the end
  * of each; `ret[i]` is where the caller is to put them. `from` is a multiple of

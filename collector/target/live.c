@@ -22,6 +22,7 @@ static void live_destroy(struct qh_target *target)
     }
     qh_close_guard(&live->dir);
     qh_close_guard(&live->tasks);
+    qh_close_guard(&live->pagemap);
     free(live->tracees);
     free(live->text);
     free(live->ran);
@@ -129,10 +130,28 @@ static struct qh_error *live_eventfd_count(struct qh_target *target, int fd,
     return NULL;
 }
 
+static struct qh_error *live_stop(struct qh_target *target)
+{
+    target->process.unstopped = target->live->leave_running;
+    target->looked_pages = 0;
+    target->changed_pages = 0;
+    return target->process.unstopped ? qh_running_look(target)
+                                     : qh_live_stop(target);
+}
+
+static void live_resume(struct qh_target *target)
+{
+    if (target->process.unstopped) {
+        qh_running_look_again(target);
+    } else {
+        qh_live_resume(target);
+    }
+}
+
 static const struct qh_target_ops live_ops = {
     .destroy = live_destroy,
-    .stop = qh_live_stop,
-    .resume = qh_live_resume,
+    .stop = live_stop,
+    .resume = live_resume,
     .read = qh_live_read,
     .read_some = qh_live_read_some,
     .prefetch = qh_live_prefetch,
@@ -238,7 +257,8 @@ static struct qh_error *add_live(struct qh_target *target)
     if (!live) {
         return qh_error_no_memory();
     }
-    *live = (struct qh_live){ .dir = -1, .tasks = -1, .maps = -1 };
+    *live =
+        (struct qh_live){ .dir = -1, .tasks = -1, .maps = -1, .pagemap = -1 };
     target->live = live;
     live->is_held = target->process.kind == QH_TARGET_HELD;
     target->ops = live->is_held ? &held_ops : &live_ops;
@@ -273,6 +293,8 @@ struct qh_error *qh_target_open_live(pid_t pid,
     target->live->stop_bound_ns = options && options->stop_bound_ns > 0
                                       ? options->stop_bound_ns
                                       : STOP_BOUND_NS;
+    target->live->never_stop = options && options->leave_running;
+    target->live->leave_running = target->live->never_stop;
     QH_TRY(open_process(target, pid));
     *ret = target;
     target = NULL;

@@ -45,11 +45,15 @@ struct qh_handed {
 
 struct qh_live {
     pid_t pid;
-    int dir;   /* /proc/PID */
-    int tasks; /* /proc/PID/task */
-    int maps;  /* /proc/PID/maps, of the present stop, else -1 */
+    int dir;     /* /proc/PID */
+    int tasks;   /* /proc/PID/task */
+    int maps;    /* /proc/PID/maps, of the present stop, else -1 */
+    int pagemap; /* /proc/PID/pagemap, once it was asked for, else -1 */
     int64_t stop_bound_ns;
     bool own_child; /* qhang is its parent */
+    bool leave_running;
+    bool never_stop; /* and that for good */
+    bool disturbed;  /* has been stopped: what ran last was our doing */
     /* The threads of the present or last stop, in no order. */
     struct qh_tracee *tracees;
     size_t count, capacity;
@@ -62,7 +66,7 @@ struct qh_live {
     int64_t pause_start_ns;
     int64_t clock_skew_ns; /* target's CLOCK_MONOTONIC minus qhang's */
     int64_t stop_monotonic_ns, stop_realtime_ns;
-    bool is_held; /* by another tracer, who handed these in: */
+    bool is_held;             /* by another tracer, who handed these in: */
     struct qh_handed *handed; /* malloc'd */
     size_t handed_count;
 };
@@ -77,6 +81,10 @@ void qh_live_resume(struct qh_target *target);
 /* held.c: the same for a held process, where nothing is stopped or let go. */
 struct qh_error *qh_held_stop(struct qh_target *target) QH_MUST_CHECK;
 void qh_held_resume(struct qh_target *target);
+
+/* running.c: the same for one that is left running. */
+struct qh_error *qh_running_look(struct qh_target *target) QH_MUST_CHECK;
+void qh_running_look_again(struct qh_target *target);
 
 /* handed.c: reads the registers that are handed in; see qh_target_open_held().
  * `*ret` is malloc'd, in the order of the file. */
@@ -140,6 +148,9 @@ struct qh_error *qh_live_read(struct qh_target *target, uint64_t address,
 struct qh_error *qh_live_read_some(struct qh_target *target, uint64_t address,
                                    void *buffer, size_t bytes,
                                    size_t *ret_bytes) QH_MUST_CHECK;
+/* How many of the pages in the cache read differently now, or not at all; of
+ * `*ret_pages`. */
+size_t qh_live_changed_pages(struct qh_target *target, size_t *ret_pages);
 struct qh_error *qh_live_prefetch(struct qh_target *target,
                                   const struct qh_range *ranges,
                                   size_t count) QH_MUST_CHECK;

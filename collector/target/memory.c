@@ -216,6 +216,66 @@ struct qh_error *qh_live_read_some(struct qh_target *target, uint64_t address,
     return NULL;
 }
 
+/* Reads parts of pages past the cache, those that are there; tells how many
+ * have come whole. */
+static size_t fetch_anew(struct qh_target *target,
+                         const struct qh_cached *parts, size_t count,
+                         unsigned char *buffer)
+{
+    struct iovec local[BATCH], remote[BATCH];
+
+    for (size_t i = 0; i < count; i++) {
+        size_t bytes = QH_PAGE_BYTES - parts[i].from;
+        uint64_t at = (parts[i].key - 1) * QH_PAGE_BYTES + parts[i].from;
+        local[i] = (struct iovec){ buffer + i * QH_PAGE_BYTES, bytes };
+        remote[i] = (struct iovec){ (void *)(uintptr_t)at, bytes };
+    }
+    ssize_t got =
+        process_vm_readv(target->live->pid, local, count, remote, count, 0);
+    return pieces_in(local, count, got);
+}
+
+static size_t count_changed(const struct qh_target *target,
+                            const struct qh_cached *parts, size_t count,
+                            const unsigned char *now)
+{
+    size_t changed = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        changed +=
+            memcmp(
+                qh_cache_find(&target->cache, parts[i].key - 1, parts[i].from),
+                now + i * QH_PAGE_BYTES, QH_PAGE_BYTES - parts[i].from) != 0;
+    }
+    return changed;
+}
+
+size_t qh_live_changed_pages(struct qh_target *target, size_t *ret_pages)
+{
+    size_t count = target->cache.count, changed = 0;
+    QH_CLEANUP(qh_free_guard)
+    struct qh_cached *parts = malloc((count + 1) * sizeof(*parts));
+    QH_CLEANUP(qh_free_guard)
+    unsigned char *buffer = malloc((size_t)BATCH * QH_PAGE_BYTES);
+
+    *ret_pages = count;
+    if (!parts || !buffer) {
+        return count; /* as many may have */
+    }
+    qh_cache_pages(&target->cache, parts);
+    for (size_t at = 0; at < count;) {
+        size_t batch = count - at < BATCH ? count - at : BATCH;
+        size_t got = fetch_anew(target, parts + at, batch, buffer);
+        changed += count_changed(target, parts + at, got, buffer);
+        at += got;
+        if (got < batch) { /* this one is gone */
+            changed++;
+            at++;
+        }
+    }
+    return changed;
+}
+
 static struct qh_error *flush(struct qh_target *target, struct batch *batch)
 {
     struct qh_error *error =

@@ -3,7 +3,8 @@
  *
  * target.c holds what is the same for both kinds and hands the rest on through
  * a table of functions. live.c, stop.c and access.c are the live kind, of which
- * held.c makes one that is not stopped but found so; core.c and its neighbours
+ * held.c makes one that is not stopped but found so, and running.c one that is
+ * not even that; core.c and its neighbours
  * are the other. Nothing outside this folder includes this.
  *
  * All that a target gives out (mappings, tasks, modules, strings) lies in its
@@ -62,9 +63,10 @@ struct qh_target {
     int64_t pause_ns;
     uint64_t bytes_read;
     uint64_t late_reads;
-    struct qh_cache cache; /* of a process only */
-    struct qh_live *live;  /* NULL for a core */
-    struct qh_core *core;  /* NULL for a process */
+    size_t looked_pages, changed_pages; /* of the last look, if it was one */
+    struct qh_cache cache;              /* of a process only */
+    struct qh_live *live;               /* NULL for a core */
+    struct qh_core *core;               /* NULL for a process */
 };
 
 /* Now, by a clock of <time.h>. */

@@ -47,7 +47,7 @@ ssize_t qh_proc_read_task(int tasks, pid_t tid, const char *name, char *buffer,
     return qh_proc_read(tasks, path, buffer, size);
 }
 
-int qh_proc_read_all(int fd, char **text, size_t *capacity)
+ssize_t qh_proc_read_bytes(int fd, char **text, size_t *capacity)
 {
     size_t have = 0;
 
@@ -67,10 +67,17 @@ int qh_proc_read_all(int fd, char **text, size_t *capacity)
         }
         if (!got) {
             (*text)[have] = '\0';
-            return 0;
+            return (ssize_t)have;
         }
         have += (size_t)got;
     }
+}
+
+int qh_proc_read_all(int fd, char **text, size_t *capacity)
+{
+    ssize_t got = qh_proc_read_bytes(fd, text, capacity);
+
+    return got < 0 ? (int)got : 0;
 }
 
 /* comm is in parentheses and may hold parentheses itself: the last one ends

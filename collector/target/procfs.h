@@ -25,6 +25,8 @@ ssize_t qh_proc_read_task(int tasks, pid_t tid, const char *name, char *buffer,
  * -ENOMEM.
  */
 int qh_proc_read_all(int fd, char **text, size_t *capacity);
+/* The same for a file with NULs in it: the number of bytes, or a negative. */
+ssize_t qh_proc_read_bytes(int fd, char **text, size_t *capacity);
 
 /* Some fields of /proc/PID/stat. */
 struct qh_proc_stat {

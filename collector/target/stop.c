@@ -238,6 +238,7 @@ static struct qh_error *stop_all(struct qh_live *live)
 {
     size_t added = live->count, first = 0;
 
+    live->disturbed = true;
     QH_TRY(seize_from(live, 0));
     live->pause_start_ns = qh_now_ns(CLOCK_MONOTONIC);
     int64_t deadline = live->pause_start_ns + live->stop_bound_ns;
@@ -265,6 +266,8 @@ static void read_registers(const struct qh_live *live, struct qh_tracee *tracee)
     if (tracee->hold == QH_HOLD_STOPPED &&
         ptrace(PTRACE_GETREGS, task->tid, NULL, &user) == 0) {
         qh_arch_registers(&user, &task->regs, &task->fs_base, &task->orig_rax);
+        _Static_assert(sizeof(task->user) == sizeof(user), "register set");
+        memcpy(task->user, &user, sizeof(user));
         task->stop = QH_TASK_STOPPED;
     } else if (tracee->hold == QH_HOLD_STOPPED ||
                tracee->hold == QH_HOLD_GONE) {
@@ -311,7 +314,7 @@ static struct qh_error *prepare(struct qh_target *target)
 {
     struct qh_live *live = target->live;
 
-    QH_TRY(qh_live_observe(target, !target->was_stopped));
+    QH_TRY(qh_live_observe(target, !live->disturbed));
     live->maps = openat(live->dir, "maps", O_RDONLY | O_CLOEXEC);
     if (live->maps < 0) {
         return errno == EACCES || errno == EPERM

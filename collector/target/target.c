@@ -1,6 +1,6 @@
 /* What a live process and a core have in common; the rest goes to their table.
  * SPDX-License-Identifier: GPL-2.0-or-later */
-#include "target/ops.h"
+#include "target/live.h"
 
 #include <string.h>
 #include <time.h>
@@ -77,6 +77,20 @@ void qh_target_resume_guard(struct qh_target **target)
     if (*target) {
         qh_target_resume(*target);
     }
+}
+
+void qh_target_leave_running(struct qh_target *target, bool running)
+{
+    if (target->live && target->process.kind == QH_TARGET_LIVE) {
+        target->live->leave_running = running || target->live->never_stop;
+    }
+}
+
+size_t qh_target_changed_pages(const struct qh_target *target,
+                               size_t *ret_pages)
+{
+    *ret_pages = target->looked_pages;
+    return target->changed_pages;
 }
 
 int64_t qh_target_pause_ns(const struct qh_target *target)

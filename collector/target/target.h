@@ -15,6 +15,12 @@
  * can have one tracer only, so qhang does not attach: memory is read as of any
  * live target, and whoever holds it hands in the registers.
  *
+ * A live target may also be left running: then nothing is stopped or traced.
+ * "Stopped" is only how long it is looked at; the kernel shows the stack
+ * pointer, pc and arguments of threads that are off the CPU. At the end all
+ * that was read is read again, and what differs is told: who ran meanwhile has
+ * no registers after all, and qh_target_changed_pages() counts the pages.
+ *
  * A core is read from its PT_LOAD segments. A page that the core leaves out
  * (FileSz below MemSz) is unreadable, not zero; but where NT_FILE says that a
  * read-only page belongs to a file, and the file's build-id is the one that
@@ -35,6 +41,8 @@ enum qh_target_kind { QH_TARGET_LIVE, QH_TARGET_HELD, QH_TARGET_CORE };
 struct qh_live_options {
     /* A thread that has not stopped by then is left alone; 0: 50 ms. */
     int64_t stop_bound_ns;
+    /* Nothing is ever stopped; see qh_target_leave_running(). */
+    bool leave_running;
 };
 
 /*
@@ -61,11 +69,15 @@ struct qh_registers {
     uint32_t known;
 };
 
+/* Words of struct user_regs_struct (sys/user.h). */
+enum { QH_USER_REGS = 27 };
+
 /* What became of a thread when the target was stopped. */
 enum qh_task_stop {
     QH_TASK_STOPPED,   /* registers are valid */
     QH_TASK_IN_KERNEL, /* did not stop within the bound (state D) */
     QH_TASK_UNTOLD,    /* held, but its registers were not handed in */
+    QH_TASK_RUNNING,   /* left running, and it ran while it was looked at */
     QH_TASK_GONE       /* exited meanwhile */
 };
 
@@ -75,10 +87,18 @@ struct qh_task {
     char state;     /* R, S, D, T, ... before the stop; 0 for a core */
     char wchan[64]; /* kernel function it waits in, "" when not known */
     enum qh_task_stop stop;
+    /* It was only looked at: STOPPED means that it slept all the while, and of
+     * its registers those are known that the kernel shows of a sleeper. */
+    bool unstopped;
+    /* How often it has left the CPU, of one that is unstopped; else 0. */
+    uint64_t switches;
     /* What of its registers was not handed in, in words; NULL: nothing. Owned
      * by the target. */
     const char *untold;
     struct qh_registers regs;
+    /* The whole register set as NT_PRSTATUS of a core has it, for who writes
+     * one; 0 unless STOPPED by qhang. */
+    uint64_t user[QH_USER_REGS];
     uint64_t fs_base;
     int64_t orig_rax; /* number of the system call that it is in, else -1 */
     /* CLOCK_MONOTONIC when it last was on a CPU, as read before the first
@@ -103,10 +123,10 @@ struct qh_mapping {
 struct qh_module {
     uint64_t start; /* lowest mapped address */
     uint64_t end;
-    const char *path;    /* as the target sees it, " (deleted)" taken off */
-    bool is_exe;         /* the main executable */
-    bool deleted;        /* replaced or removed on disk */
-    char build_id[129];  /* lower-case hex from memory or file, "" if none */
+    const char *path;   /* as the target sees it, " (deleted)" taken off */
+    bool is_exe;        /* the main executable */
+    bool deleted;       /* replaced or removed on disk */
+    char build_id[129]; /* lower-case hex from memory or file, "" if none */
 };
 
 struct qh_process {
@@ -115,6 +135,7 @@ struct qh_process {
     char name[64];    /* comm */
     const char *exe;  /* path of the executable, "" if not known */
     const char *core; /* path of the core, NULL for a process */
+    bool unstopped;   /* live: the last stop was only a look */
     pid_t held_by;    /* held: the tracer; 0 when none is to be seen */
     char holder[64];  /* its comm */
     /* Why the core is not whole ("cut short at ..."), or NULL. */
@@ -172,6 +193,16 @@ struct qh_error *qh_target_stop(struct qh_target *target) QH_MUST_CHECK;
  * had stopped; signals that arrived meanwhile are delivered). Never fails: a
  * thread that is gone is gone. */
 void qh_target_resume(struct qh_target *target);
+/*
+ * From the next stop on a live target is left running, or stopped again; not
+ * to be called between a stop and its resume. For a look before the first stop,
+ * which may cure a hang. Nothing changes for any other kind of target.
+ */
+void qh_target_leave_running(struct qh_target *target, bool running);
+/* How many of the `*ret_pages` pages that were read of a target left running
+ * had changed by the end of the last look; 0 for any other. */
+size_t qh_target_changed_pages(const struct qh_target *target,
+                               size_t *ret_pages);
 /* A guard for the stopped target: resumes it at the end of the scope. */
 void qh_target_resume_guard(struct qh_target **target);
 
@@ -234,8 +265,8 @@ struct qh_error *qh_target_make_room(struct qh_target *target, size_t pages,
  */
 struct qh_error *qh_target_read_some(struct qh_target *target,
                                      struct raddr address, void *buffer,
-                                     size_t bytes, size_t *ret_bytes)
-    QH_MUST_CHECK;
+                                     size_t bytes,
+                                     size_t *ret_bytes) QH_MUST_CHECK;
 
 /* Bytes fetched so far from the process, or from the core (not from the files
  * that stand in for what it leaves out), and pages read late (see above). */

@@ -33,7 +33,7 @@ void qh_flow_run_other(struct qh_flow *flow, struct qh_flow_state *state,
 
 /* op0 += or -= a constant, anywhere. */
 static void run_add(struct qh_flow *flow, struct qh_flow_state *state,
-                    const cs_insn *insn, int64_t sign)
+                    const cs_insn *insn, bool subtract)
 {
     const cs_x86 *x86 = &insn->detail->x86;
     struct qh_value value;
@@ -47,8 +47,10 @@ static void run_add(struct qh_flow *flow, struct qh_flow_state *state,
         return;
     }
     value = qh_flow_read_operand(flow, state, insn, &x86->operands[0]);
-    value.offset += sign * addend.offset;
-    qh_flow_write_operand(flow, state, insn, &x86->operands[0], value);
+    qh_flow_write_operand(flow, state, insn, &x86->operands[0],
+                          qh_flow_moved(value, subtract
+                                                   ? -(uint64_t)addend.offset
+                                                   : (uint64_t)addend.offset));
 }
 
 static void compare(struct qh_flow_state *state, struct qh_value a,
@@ -142,7 +144,7 @@ static void run_push(struct qh_flow *flow, struct qh_flow_state *state,
     struct qh_value value =
         qh_flow_read_operand(flow, state, insn, &insn->detail->x86.operands[0]);
 
-    state->gpr[QH_RSP].offset -= 8;
+    state->gpr[QH_RSP] = qh_flow_moved(state->gpr[QH_RSP], -UINT64_C(8));
     qh_flow_store(flow, state, insn, state->gpr[QH_RSP], value);
 }
 
@@ -152,7 +154,7 @@ static void run_pop(struct qh_flow *flow, struct qh_flow_state *state,
     struct qh_value value =
         qh_flow_load(flow, state, insn, state->gpr[QH_RSP], 8);
 
-    state->gpr[QH_RSP].offset += 8;
+    state->gpr[QH_RSP] = qh_flow_moved(state->gpr[QH_RSP], 8);
     qh_flow_write_operand(flow, state, insn, &insn->detail->x86.operands[0],
                           value);
 }
@@ -198,11 +200,11 @@ void qh_flow_run_one(struct qh_flow *flow, struct qh_flow_state *state,
         break;
     case X86_INS_ADD:
     case X86_INS_INC:
-        run_add(flow, state, insn, 1);
+        run_add(flow, state, insn, false);
         break;
     case X86_INS_SUB:
     case X86_INS_DEC:
-        run_add(flow, state, insn, -1);
+        run_add(flow, state, insn, true);
         break;
     case X86_INS_PUSH:
         run_push(flow, state, insn);
@@ -214,7 +216,7 @@ void qh_flow_run_one(struct qh_flow *flow, struct qh_flow_state *state,
         state->gpr[QH_RSP] = state->gpr[QH_RBP];
         state->gpr[QH_RBP] =
             qh_flow_load(flow, state, insn, state->gpr[QH_RSP], 8);
-        state->gpr[QH_RSP].offset += 8;
+        state->gpr[QH_RSP] = qh_flow_moved(state->gpr[QH_RSP], 8);
         break;
     case X86_INS_XCHG:
         run_xchg(flow, state, insn);

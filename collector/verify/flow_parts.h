@@ -65,6 +65,8 @@ struct qh_value qh_flow_constant(uint64_t value);
 struct qh_value qh_flow_from(struct qh_flow *flow, enum qh_origin_kind kind,
                              struct qh_value address, unsigned argument);
 struct qh_value qh_flow_unknown(struct qh_flow *flow);
+/* As the processor adds: what does not fit is lost. */
+struct qh_value qh_flow_moved(struct qh_value value, uint64_t bytes);
 
 /* `reg` as capstone numbers it, of any width. */
 void qh_flow_set_register(struct qh_flow *flow, struct qh_flow_state *state,

@@ -22,6 +22,12 @@ struct qh_value qh_flow_from(struct qh_flow *flow, enum qh_origin_kind kind,
     return (struct qh_value){ (uint32_t)flow->origin_count - 1, 0 };
 }
 
+struct qh_value qh_flow_moved(struct qh_value value, uint64_t bytes)
+{
+    value.offset = (int64_t)((uint64_t)value.offset + bytes);
+    return value;
+}
+
 struct qh_value qh_flow_unknown(struct qh_flow *flow)
 {
     return qh_flow_from(flow, QH_FROM_ELSEWHERE, qh_flow_constant(0), 0);
@@ -124,10 +130,10 @@ struct qh_value qh_flow_address_of(struct qh_flow *flow,
         if (index.origin) {
             return qh_flow_unknown(flow);
         }
-        address.offset += index.offset * op->mem.scale;
+        address = qh_flow_moved(address, (uint64_t)index.offset *
+                                             (uint64_t)op->mem.scale);
     }
-    address.offset += op->mem.disp;
-    return address;
+    return qh_flow_moved(address, (uint64_t)op->mem.disp);
 }
 
 struct qh_event *qh_flow_add_event(struct qh_flow *flow,

@@ -8,6 +8,9 @@
 
 /* A QEMU with debug information takes 0.2 GiB. */
 #define MAX_FILE_BYTES (UINT64_C(2) << 30)
+/* User space ends here (x86-64 with four levels of page tables). Nothing that
+ * reads an image need fear that an address wraps around. */
+#define MAX_ADDRESS (UINT64_C(1) << 47)
 
 static struct qh_error *read_file(int fd, struct qh_image *image)
 {
@@ -72,7 +75,7 @@ static struct qh_error *add_segment(struct qh_image *image,
 
     if (phdr->p_offset > image->file_bytes ||
         phdr->p_filesz > image->file_bytes - phdr->p_offset ||
-        phdr->p_vaddr > UINT64_MAX - phdr->p_filesz) {
+        phdr->p_vaddr > MAX_ADDRESS - phdr->p_filesz) {
         image->unfit = "the file is cut short or damaged";
         return NULL;
     }
@@ -135,6 +138,9 @@ static struct qh_error *read_program(struct qh_image *image, Elf *elf,
 
         if (phdr.p_type == PT_GNU_EH_FRAME) {
             hdr = phdr.p_vaddr;
+        } else if (phdr.p_type == PT_DYNAMIC && image->pointers) {
+            image->unfit = "it has more than one dynamic section";
+            return NULL;
         } else if (phdr.p_type == PT_DYNAMIC) {
             QH_TRY(qh_image_read_dynamic(image, phdr.p_vaddr, phdr.p_filesz));
         } else if (phdr.p_type == PT_NOTE && at) {

@@ -2,6 +2,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "verify/image_parts.h"
 
+/* Of a function of another file; C has none so long. */
+enum { MAX_NAME_BYTES = 1024 };
+
 static int by_slot(const void *a, const void *b)
 {
     const struct qh_pointer *x = a;
@@ -31,9 +34,12 @@ static const char *dynamic_name(const struct qh_image *image,
         return NULL;
     }
     memcpy(&symbol, at, sizeof(symbol));
-    return symbol.st_name < dynamic->string_bytes &&
-                   memchr(strings + symbol.st_name, 0,
-                          dynamic->string_bytes - symbol.st_name)
+    if (symbol.st_name >= dynamic->string_bytes) {
+        return NULL;
+    }
+    uint64_t left = dynamic->string_bytes - symbol.st_name;
+    return memchr(strings + symbol.st_name, 0,
+                  left < MAX_NAME_BYTES ? left : MAX_NAME_BYTES)
                ? (const char *)strings + symbol.st_name
                : NULL;
 }

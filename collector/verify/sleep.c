@@ -137,7 +137,7 @@ static bool is_owner(struct qh_value value, struct qh_value field)
 {
     return value.origin && value.origin == field.origin &&
            field.offset > value.offset &&
-           field.offset - value.offset <= MAX_FIELD_OFFSET;
+           (uint64_t)field.offset - (uint64_t)value.offset <= MAX_FIELD_OFFSET;
 }
 
 /* --- the wake --- */
@@ -290,7 +290,8 @@ static bool is_mark(struct judge *judge, const struct qh_event *event,
         if ((uint64_t)event->address.offset == marker->function->start) {
             *ret_part = marker->part;
             *ret_field = event->arguments[marker->argument];
-            ret_field->offset++; /* somewhere in it */
+            /* Somewhere in it. */
+            ret_field->offset = (int64_t)((uint64_t)ret_field->offset + 1);
             marker->has_callers = true;
             return true;
         }

@@ -27,9 +27,28 @@ _qhang_diagnose() {
     esac
     if [[ $word == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W \
-            "--core --exe --registers --debuginfo --json --help" -- "$word")
+            "--core --exe --registers --no-stop --debuginfo --json --help" \
+            -- "$word")
     else
         mapfile -t COMPREPLY < <(compgen -W "$(_qhang_pids)" -- "$word")
+    fi
+}
+
+_qhang_capture() {
+    local word=$1 before=$2
+    if [[ $before == -o || $before == --output ]]; then
+        _qhang_paths "$word" -f
+    elif [[ $word == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W \
+            "--output --kill-after --help" -- "$word")
+    else
+        mapfile -t COMPREPLY < <(compgen -W "$(_qhang_pids)" -- "$word")
+    fi
+}
+
+_qhang_list() {
+    if [[ $2 != --interval ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "--interval --json --help" -- "$1")
     fi
 }
 
@@ -47,11 +66,13 @@ _qhang() {
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
         mapfile -t COMPREPLY < <(compgen -W \
-            "diagnose verify --help --version" -- "$word")
+            "diagnose capture list verify --help --version" -- "$word")
         return
     fi
     case ${COMP_WORDS[1]} in
         diagnose) _qhang_diagnose "$word" "$before" ;;
+        capture) _qhang_capture "$word" "$before" ;;
+        list) _qhang_list "$word" "$before" ;;
         verify) _qhang_verify "$word" "$before" ;;
     esac
 }

@@ -13,6 +13,7 @@ from gdb.FrameDecorator import FrameDecorator
 from . import view
 
 SWITCH = "qemu_coroutine_switch"
+START = "coroutine_trampoline"
 
 
 class CoroutineFrame(FrameDecorator):
@@ -34,8 +35,11 @@ def _decorate(frames: Iterable[Any], viewed: view.View) -> Iterator[Any]:
         if inner.level() == 0:
             # The thread's own: only the way into the coroutine.
             continue
-        yield (CoroutineFrame(frame, entry) if inner.name() == SWITCH
-               else frame)
+        name = inner.name()
+        yield CoroutineFrame(frame, entry) if name == SWITCH else frame
+        if name == START:
+            # What is behind it, makecontext() has put there.
+            return
 
 
 class CoroutineFilter:
@@ -48,7 +52,10 @@ class CoroutineFilter:
     def filter(self, frames: Iterable[Any]) -> Iterable[Any]:
         """gdb asks for each bt."""
         viewed = view.viewed()
-        return _decorate(frames, viewed) if viewed else frames
+        thread = gdb.selected_thread()
+        if not viewed or thread.global_num != viewed.thread:
+            return frames
+        return _decorate(frames, viewed)
 
 
 def load() -> None:

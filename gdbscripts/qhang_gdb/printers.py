@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Callable, Optional
 
 import gdb
-import gdb.printing
+
+from . import program
 
 
 def _string(value: gdb.Value) -> str:
@@ -81,7 +82,7 @@ class Printer:
     def to_string(self) -> str:
         """One line, whatever stands in memory."""
         try:
-            return PRINTERS[self.name](self.value)
+            return program.printable(PRINTERS[self.name](self.value))
         except (gdb.error, UnicodeDecodeError, OverflowError) as error:
             return f"{self.name} <{error}>"
 

@@ -46,7 +46,8 @@ class ProgramParameter(gdb.Parameter):
 
 
 _parameter: Optional[ProgramParameter] = None
-_report: Optional[dict[str, Any]] = None
+# What was said of an inferior, by its number in gdb.
+_reports: dict[int, dict[str, Any]] = {}
 
 
 def load() -> None:
@@ -61,21 +62,54 @@ def load() -> None:
 
 def forget(_event: Any = None) -> None:
     """The next question is asked anew."""
-    global _report
-    _report = None
+    _reports.clear()
+
+
+class Command(gdb.Command):
+    """What is told when a command fails is what went wrong, and no more."""
+
+    def invoke(self, argument: str, from_tty: bool) -> None:
+        """gdb calls this."""
+        try:
+            self.run(argument)
+        except gdb.error as error:
+            raise gdb.GdbError(str(error)) from error
+
+    def run(self, argument: str) -> None:
+        """What the command does."""
+        raise gdb.GdbError(f"{argument}: no such command")
+
+
+def printable(text: str) -> str:
+    """A name from the program, fit for a terminal."""
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}"
+                   for char in text)
 
 
 def find_program() -> str:
     """Path of qhang; GdbError when there is none."""
     here = os.path.dirname(os.path.realpath(__file__))
     installed = os.path.join(here, "../../../../bin/qhang")
-    told = _parameter.value if _parameter else ""
-    for path in (told, os.environ.get("QHANG"), installed,
-                 shutil.which("qhang")):
-        if path and os.access(path, os.X_OK):
+    named = (_parameter.value if _parameter else "") or os.environ.get("QHANG")
+    # One that is named is the one that is meant.
+    for path in (named,) if named else (installed, shutil.which("qhang")):
+        if path and os.path.isfile(path) and os.access(path, os.X_OK):
             return os.path.realpath(path)
-    raise gdb.GdbError("qhang is not installed: `set qhang-program PATH`, "
-                       "or put it on the PATH")
+    raise gdb.GdbError((f"{named} is no program" if named else
+                        "qhang is not installed")
+                       + ": `set qhang-program PATH` names another"
+                       + ("" if named else ", or put it on the PATH"))
+
+
+def check_stopped(thread: Optional[gdb.InferiorThread]) -> None:
+    """GdbError, with what to do about it, unless its registers are there."""
+    if not thread:
+        raise gdb.GdbError("no thread is selected: `attach PID`, `core-file "
+                           "FILE`, or `thread 1`")
+    if thread.is_running():
+        how = "interrupt -a" if gdb.parameter("non-stop") else "interrupt"
+        raise gdb.GdbError(f"thread {thread.num} (LWP {thread.ptid[1]}) is "
+                           f"running: `{how}` first")
 
 
 @contextmanager
@@ -101,10 +135,7 @@ def _registers() -> dict[str, dict[str, Any]]:
     found = {}
     with kept_selection():
         for thread in gdb.selected_inferior().threads():
-            tid = thread.ptid[1]
-            if thread.is_running():
-                raise gdb.GdbError(f"thread {thread.num} (LWP {tid}) is "
-                                   "running: `interrupt -a` first")
+            check_stopped(thread)
             thread.switch()
             frame = gdb.newest_frame()
             values: dict[str, Any] = {}
@@ -112,7 +143,7 @@ def _registers() -> dict[str, dict[str, Any]]:
                 values[name] = hex(int(frame.read_register(name))
                                    & 0xffffffffffffffff)
             values["orig_rax"] = int(frame.read_register("orig_rax"))
-            found[str(tid)] = values
+            found[str(thread.ptid[1])] = values
     return found
 
 
@@ -128,31 +159,50 @@ def _core_path() -> Optional[str]:
 def _question() -> tuple[list[str], Optional[str]]:
     """Arguments for qhang diagnose, and what it reads."""
     inferior = gdb.selected_inferior()
-    core = _core_path()
-    if core:
+    connection = inferior.connection
+    kind = connection.type if connection else None
+    if kind == "core":
         exe = gdb.current_progspace().filename
-        return ["--core", core] + (["--exe", exe] if exe else []), None
+        return (["--core", _core_path() or ""]
+                + (["--exe", exe] if exe else []), None)
     if not inferior.pid:
         raise gdb.GdbError("no process and no core: `attach PID`, or "
                            "`core-file FILE`")
+    if kind != "native":
+        raise gdb.GdbError(f"this process is behind a {kind} target, where "
+                           "its memory can't be read: `qhang diagnose PID` "
+                           "on that machine, or `generate-core-file` and "
+                           "`core-file` here")
     return [str(inferior.pid), "--registers", "-"], json.dumps(_registers())
 
 
 def ask(*options: str) -> str:
     """What qhang diagnose prints; GdbError with its message when it can't."""
     arguments, told = _question()
-    done = subprocess.run([find_program(), "diagnose", *options, *arguments],
-                          check=False, text=True, input=told,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    program = find_program()
+    try:
+        done = subprocess.run([program, "diagnose", *options, *arguments],
+                              check=False, text=True, input=told,
+                              errors="surrogateescape",
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    except OSError as error:
+        raise gdb.GdbError(f"{program} does not run: {error.strerror}; `set "
+                           "qhang-program PATH` names another") from error
     if done.returncode not in REPORTED:
         raise gdb.GdbError(done.stderr.strip() or
-                           f"qhang ended with status {done.returncode}")
+                           f"{program} ended with status {done.returncode}")
     return done.stdout
 
 
 def report() -> dict[str, Any]:
     """The JSON report (docs/qhang-report-1.json) on this very state."""
-    global _report
-    if _report is None:
-        _report = json.loads(ask("--json"))
-    return _report
+    number = gdb.selected_inferior().num
+    if number not in _reports:
+        told = ask("--json")
+        try:
+            _reports[number] = json.loads(told)
+        except ValueError as error:
+            raise gdb.GdbError(
+                f"{find_program()} gives no report: `set qhang-program "
+                "PATH` names another") from error
+    return _reports[number]

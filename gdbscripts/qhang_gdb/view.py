@@ -10,10 +10,13 @@ work; no register and no memory is written.
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from contextlib import contextmanager
+from typing import Any, Callable, Iterator, Optional
 
 import gdb
 from gdb.unwinder import Unwinder, register_unwinder
+
+from . import program
 
 # What a coroutine keeps (sigsetjmp on x86-64), as in coroutines[].registers.
 SAVED = ("rbx", "rbp", "r12", "r13", "r14", "r15", "rsp", "rip")
@@ -32,16 +35,17 @@ class View:
 
     def __init__(self, coroutine: dict[str, Any]) -> None:
         thread = gdb.selected_thread()
-        if not thread:
-            raise gdb.GdbError("no thread is selected: `thread 1` first")
+        program.check_stopped(thread)
         frame = gdb.newest_frame()
         self.coroutine = coroutine
-        self.tid = thread.ptid[1]
+        self.thread = thread.global_num
         self.rsp = int(frame.read_register("rsp"))
         self.rip = int(frame.read_register("rip"))
 
 
 _view: Optional[View] = None
+# How often a process was let go on.
+_resumed = 0
 
 
 class CoroutineUnwinder(Unwinder):
@@ -54,7 +58,7 @@ class CoroutineUnwinder(Unwinder):
         if _view is None:
             return None
         thread = gdb.selected_thread()
-        if (not thread or thread.ptid[1] != _view.tid
+        if (not thread or thread.global_num != _view.thread
                 or int(pending.read_register("rsp")) != _view.rsp
                 or int(pending.read_register("rip")) != _view.rip):
             return None
@@ -86,6 +90,7 @@ def viewed() -> Optional[View]:
 def show(view: Optional[View]) -> None:
     """Makes it the view; None: the thread itself again."""
     global _view
+    program.check_stopped(gdb.selected_thread())
     gdb.invalidate_cached_frames()
     _view = view
     gdb.invalidate_cached_frames()
@@ -95,9 +100,41 @@ def show(view: Optional[View]) -> None:
     frame.select()
 
 
+@contextmanager
+def kept() -> Iterator[Callable[[], None]]:
+    """What is viewed, thread and frame are afterwards what they were.
+
+    What it yields selects the thread again, for the next view; GdbError once
+    the process went on, when there is nothing to go back to either."""
+    thread = gdb.selected_thread()
+    program.check_stopped(thread)
+    before = viewed()
+    level = gdb.selected_frame().level()
+    resumed = _resumed
+
+    def still_there() -> None:
+        if _resumed != resumed or not thread.is_valid():
+            raise gdb.GdbError("the command let the process go on: its "
+                               "coroutines are no longer where they were")
+        thread.switch()
+
+    try:
+        yield still_there
+    finally:
+        if _resumed == resumed and thread.is_valid():
+            thread.switch()
+            show(before)
+            # Not by the command `frame`, which would print it.
+            frame = gdb.newest_frame()
+            while frame.level() < level and frame.older():
+                frame = frame.older()
+            frame.select()
+
+
 def leave(_event: Any = None) -> None:
     """When the process goes on, what was viewed is no longer true."""
-    global _view
+    global _view, _resumed
+    _resumed += 1
     if _view:
         _view = None
         gdb.invalidate_cached_frames()

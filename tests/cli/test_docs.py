@@ -34,10 +34,10 @@ def help_of(command: str) -> str:
 
 def options_of_help(command: str) -> dict[str, str]:
     """Options by their name, with the name of the argument or ""."""
-    told = re.findall(r"^  (--[a-z-]+)(?: ([A-Z]+))?  ", help_of(command),
-                      re.MULTILINE)
+    told = re.findall(r"^  (--[a-z-]+)(?: ([A-Z]+)|\[=([A-Z]+)\])?  ",
+                      help_of(command), re.MULTILINE)
     assert told
-    return dict(told)
+    return {name: argument or optional for name, argument, optional in told}
 
 
 def page_of(command: str) -> str:
@@ -50,10 +50,11 @@ def page_of(command: str) -> str:
 def test_page_has_the_options(command: str) -> None:
     """Each option has an entry in the page, with its argument, and the page
     has no other."""
-    told = re.findall(r"^\.It Fl (-[a-z-]+)(?: Ar ([A-Z]+))?$",
+    told = re.findall(r"^\.It Fl (-[a-z-]+)"
+                      r"(?: Ar ([A-Z]+)| Ns Op = Ns Ar ([A-Z]+))?$",
                       page_of(command), re.MULTILINE)
-    assert {f"-{name}": argument for name, argument in told} \
-        == options_of_help(command)
+    assert {f"-{name}": argument or optional
+            for name, argument, optional in told} == options_of_help(command)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

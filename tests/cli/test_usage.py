@@ -16,7 +16,7 @@ import pytest
 from conftest import (BUILD, CLEAN, FAILED, FINDING, QHANG, USAGE, Victim,
                       qhang, refuses, under)
 
-HELPS = [("--help",), ("diagnose", "--help")]
+HELPS = [("--help",), ("diagnose", "--help"), ("capture", "--help")]
 WRONG = [
     (("diagnose",), "PID"),
     (("diagnose", "foo"), "pgrep"),
@@ -28,11 +28,23 @@ WRONG = [
     (("diagnose", "--exe", "x", "1"), "--exe"),
     (("diagnose", "--registers", "x", "--core", "x"), "--registers"),
     (("diagnose", "--registers", "x"), "PID"),
+    (("diagnose", "--no-stop", "--core", "x"), "--no-stop"),
+    (("diagnose", "--no-stop", "--registers", "x", "1"), "--no-stop"),
+    (("diagnose", "--no-stop"), "PID"),
     (("diagnose", "--core"), "--core"),
     (("diagnose", "--json=yes", "1"), "--json"),
     (("diagnose", "--nonsense", "1"), "--nonsense"),
     (("diagnose", "-x", "1"), "-x"),
     (("diagnose", "--", "-1"), "-1"),
+    (("capture",), "PID"),
+    (("capture", "1"), "-o FILE"),
+    (("capture", "1", "-o"), "-o"),
+    (("capture", "1", "-o", ""), "-o FILE"),
+    (("capture", "foo", "-o", "x"), "pgrep"),
+    (("capture", "1", "2", "-o", "x"), "one PID"),
+    (("capture", "1", "-o", "x", "--kill-after=NONE"), "NONE"),
+    (("capture", "1", "-o", "x", "--kill-after=0"), "signal"),
+    (("capture", "1", "-o", "x", "--kill-after=65"), "signal"),
     (("nonsense",), "nonsense"),
     (("",), "command"),
     (("--nonsense",), "--nonsense"),

@@ -9,30 +9,22 @@ import os
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Sequence
+from typing import Any, Sequence
 
 SCRIPT = Path(__file__).resolve().parents[2] / "gdbscripts/qhang-gdb.py"
 
-# The real frames behind the thread's own: gdb makes up those of tail calls, and
-# of inlined functions it knows no more than the program does.
-FRAMES = """
-import gdb
-def frames():
-    frame = gdb.newest_frame().older()
-    while frame and frame.is_valid():
-        if frame.type() == gdb.NORMAL_FRAME:
-            yield hex(frame.pc()), frame.name()
-        frame = frame.older()
-"""
+INSIDE = Path(__file__).resolve().parent / "inside.py"
 
 
 def gdb(*target: "str | Path", commands: Sequence[str], python: str = "",
         qhang: "str | Path" = "") -> list[str]:
     """What each command printed; one that fails prints its error.
 
-    `qhang` is the program to run, else $QHANG.
+    They have inside.py's functions.  `qhang` is the program to run, else
+    $QHANG.
     """
-    runs = [f"python\n{python}\nend" if python else "", f"source {SCRIPT}"]
+    runs = [f"source {INSIDE}", f"python\n{python}\nend" if python else "",
+            f"source {SCRIPT}"]
     for command in commands:
         runs += ["echo \\n==\\n", "python",
                  f"try:\n gdb.execute({command!r})",
@@ -51,3 +43,23 @@ def gdb(*target: "str | Path", commands: Sequence[str], python: str = "",
     told = done.stdout.split("\n==\n")
     assert len(told) == len(commands) + 2, done.stdout
     return told[1:-1]
+
+
+def same_stack(coroutine: dict[str, Any],
+               seen: Sequence[dict[str, Any]]) -> int:
+    """Holds gdb's stack of a coroutine (inside.py) against the report's.
+
+    Frame by frame down to the coroutine's start: the program counters and
+    functions of the real frames, and the functions of those and the inlined
+    ones together.  Only gdb makes up frames for tail calls.  Returns how many
+    frames there were.
+    """
+    told = coroutine["frames"]
+    assert told[-1]["function"] == seen[-1]["function"] == (
+        "coroutine_trampoline"), coroutine
+    assert ([[f["pc"], f["function"]] for f in told if not f["inline"]]
+            == [[f["pc"], f["function"]] for f in seen
+                if f["kind"] == "normal"]), coroutine
+    assert ([f["function"] for f in told]
+            == [f["function"] for f in seen if f["kind"] != "tail"]), coroutine
+    return len(told)

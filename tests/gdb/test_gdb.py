@@ -19,31 +19,6 @@ sys.path[:0] = [str(CHECKOUT / "tests/cli")]
 # pylint: disable=wrong-import-position
 from conftest import QHANG, Victim
 import gdbrun
-from gdbrun import FRAMES
-
-# The SHA-256 of all writable memory and of every thread's registers, by gdb's
-# own means.
-STATE = """
-import gdb, hashlib
-def state():
-    inferior = gdb.selected_inferior()
-    told = hashlib.sha256()
-    for line in open(f"/proc/{inferior.pid}/maps"):
-        words = line.split()
-        if words[1].startswith("rw") and "[v" not in line:
-            start, end = (int(w, 16) for w in words[0].split("-"))
-            told.update(inferior.read_memory(start, end - start))
-    before = gdb.selected_thread()
-    frame = gdb.selected_frame()
-    for thread in inferior.threads():
-        thread.switch()
-        for name in gdb.newest_frame().architecture().registers("general"):
-            told.update(str(gdb.newest_frame().read_register(name)).encode())
-    before.switch()
-    frame.select()
-    return told.hexdigest(), before.num, frame.level()
-"""
-
 
 def gdb(*target: "str | Path", commands: list[str],
         python: str = "") -> list[str]:
@@ -51,10 +26,10 @@ def gdb(*target: "str | Path", commands: list[str],
     return gdbrun.gdb(*target, commands=commands, python=python, qhang=QHANG)
 
 
-@pytest.fixture(name="hung", scope="module")
-def fixture_hung() -> Iterator[Victim]:
+@pytest.fixture(name="hung", scope="module", params=["victim", "victim-O0"])
+def fixture_hung(request: pytest.FixtureRequest) -> Iterator[Victim]:
     """A victim whose wake-up was lost."""
-    with Victim("wake-lost") as victim:
+    with Victim("wake-lost", program=request.param) as victim:
         yield victim
 
 
@@ -96,9 +71,10 @@ def test_tables(target: list[str]) -> None:
     variable that points to it."""
     report = report_of(target)
     names = ("threads", "contexts", "coroutines", "sleepers", "timers")
-    for name in names:
-        table, variable = gdb(*target, commands=[f"qhang {name}",
-                                                 "output/x $q1"])
+    told = gdb(*target, commands=[
+        command for name in names for command in (f"qhang {name}",
+                                                  "output/x $q1")])
+    for name, table, variable in zip(names, told[::2], told[1::2]):
         lines = table.strip().splitlines()
         assert len(lines) == len(report[name]) + 1, table
         assert max(map(len, lines)) <= 80
@@ -110,21 +86,20 @@ def test_tables(target: list[str]) -> None:
 
 def test_each_coroutine(target: list[str]) -> None:
     """Going into each suspended coroutine shows the frames that the program
-    has found, one by one."""
+    has found, one by one, inlined ones too, and bt ends where it began."""
     report = report_of(target)
-    seen = 0
-    for number, coroutine in enumerate(report["coroutines"], 1):
-        if not coroutine["registers"]:
-            continue
-        _, told, bt = gdb(*target, python=FRAMES, commands=[
-            f"qhang coroutine {number}",
-            "python import json; print(json.dumps(list(frames())))", "bt"])
-        wanted = [[f["pc"], f["function"]] for f in coroutine["frames"]
-                  if not f["inline"] and f["function"]]
-        assert json.loads(told)[:len(wanted)] == wanted
-        assert f"[coroutine {coroutine['entry']}]" in bt
-        seen += 1
-    assert seen >= 3
+    seen = [c for c in report["coroutines"] if c["registers"]]
+    assert len(seen) >= 3
+    told = gdb(*target, commands=[
+        f"python tell(stacks({[c['address'] for c in seen]}))",
+        *(command for c in seen for command in (
+            f"qhang coroutine {c['address']}", "bt"))])
+    stacks = json.loads(told[0])
+    for coroutine, bt in zip(seen, told[2::2]):
+        gdbrun.same_stack(coroutine, stacks[coroutine["address"]])
+        lines = [line for line in bt.splitlines() if line.startswith("#")]
+        assert f"[coroutine {coroutine['entry']}]" in lines[0]
+        assert "coroutine_trampoline" in lines[-1]
 
 
 def test_locals_and_arguments(target: list[str]) -> None:
@@ -150,22 +125,50 @@ def test_functions(target: list[str]) -> None:
     assert "(struct Coroutine *)" in told[2]
 
 
-@pytest.mark.parametrize("frame, command", [
-    *((1, f"qhang {name}") for name in ("diagnose", "threads", "contexts",
-                                        "coroutines", "sleepers", "timers")),
-    (1, "qhang coroutine apply all bt"),
-    (1, "qhang coroutine apply all no-such-command"),
-    # Back from a view, the thread's innermost frame is selected.
-    (0, "qhang coroutine 1\nbt\nup\nqhang thread"),
-])
-def test_nothing_changes(hung: Victim, frame: int, command: str) -> None:
+def test_other_threads(hung: Victim) -> None:
+    """While a coroutine is viewed, other threads' stacks are whole."""
+    whole, _, viewed = gdb("-p", str(hung.pid), commands=[
+        "thread apply 2 bt", "qhang coroutine 1", "thread apply 2 bt"])
+    assert "#0 " in whole
+    assert viewed == whole
+
+
+# Each with its error.
+COMMANDS = {
+    **{f"qhang {name}": "" for name in ("diagnose", "threads", "contexts",
+                                        "coroutines", "sleepers", "timers")},
+    "qhang coroutine apply all bt": "",
+    "qhang coroutine apply all thread 1": "",
+    "qhang coroutine apply all no-such-command": "Undefined command",
+    "qhang coroutine apply all ctrl-c": "KeyboardInterrupt",
+    "qhang coroutine 99": "no coroutine 99",
+}
+
+
+@pytest.mark.parametrize("place", [["frame 1"],
+                                   ["qhang coroutine 1", "frame 3"]])
+def test_nothing_changes(hung: Victim, place: list[str]) -> None:
     """Memory, registers, thread and frame are what they were, also after a
-    command that fails inside a view."""
-    told = gdb("-p", str(hung.pid), python=STATE, commands=[
-        "thread 2", f"frame {frame}", "python before = state()",
-        *command.split("\n"), "python print(before == state(), state())"])
-    assert told[-1].startswith("True"), told[-1]
-    assert ("Undefined command" in told[-2]) == ("no-such" in command)
+    command that fails, or is broken off, inside a view."""
+    told = gdb("-p", str(hung.pid), commands=[
+        "thread 2", *place, *(f"python tell(compare({command!r}))"
+                              for command in COMMANDS)])
+    for told_of, error in zip(told[1 + len(place):], COMMANDS.values()):
+        # gdb itself tells of a thread that was selected, past to_string.
+        seen = json.loads(told_of.splitlines()[-1])
+        assert seen["changed"] == [], seen
+        assert error in seen["error"] if error else not seen["error"], seen
+        assert seen["bytes"] > 10 << 20 and seen["registers"] > 100
+
+
+def test_there_and_back(hung: Victim) -> None:
+    """After a look at a coroutine the thread is as it was."""
+    told = gdb("-p", str(hung.pid), commands=[
+        "thread 2", "python before = state()", "qhang coroutine 1", "bt",
+        "up", "info locals", "qhang thread",
+        "python tell([before == state(), len(before['registers'])])"])
+    same, threads = json.loads(told[-1])
+    assert same and threads >= 3
 
 
 def test_goes_on(hung: Victim) -> None:
@@ -179,15 +182,19 @@ def test_goes_on(hung: Victim) -> None:
     assert report_of(["-p", str(hung.pid)])["findings"]
 
 
-@pytest.mark.parametrize("command, told", [
-    ("qhang coroutine", "which one?"),
-    ("qhang coroutine 99", "no coroutine 99"),
-    ("qhang coroutine apply some bt", "apply all COMMAND"),
-    ("print $qhang_sleeper(99)", "no sleeper 99"),
-])
-def test_mistakes(hung: Victim, command: str, told: str) -> None:
+MISTAKES = {
+    "qhang coroutine": "which one?",
+    "qhang coroutine 99": "no coroutine 99",
+    "qhang coroutine apply some bt": "apply all COMMAND",
+    "print $qhang_sleeper(99)": "no sleeper 99",
+}
+
+
+def test_mistakes(hung: Victim) -> None:
     """A mistake is told in a line that says what to do."""
-    assert told in gdb("-p", str(hung.pid), commands=[command])[0]
+    told = gdb("-p", str(hung.pid), commands=list(MISTAKES))
+    for line, wanted in zip(told, MISTAKES.values()):
+        assert wanted in line
 
 
 def test_nothing_to_look_at() -> None:

@@ -28,6 +28,7 @@ import build as lab_build
 import hang as lab_hang
 import upgraded
 from forced import forced
+from guest import BEGINNINGS, at_work
 from healthy import Worker, busy_io, churn
 from labapt import LabError, SourceMissing
 from labqhang import (Diagnosis, check_clean, check_erased, check_unkicked,
@@ -228,6 +229,15 @@ def _healthy_rows() -> list[Row]:
     ]
 
 
+def _guest_rows() -> list[Row]:
+    """A booted system emulator, its disk in an iothread."""
+    def row(what: str) -> Row:
+        return Row("guest", f"guest at its disk, {what}", 140,
+                   healthy=Healthy(lambda: at_work(what)))
+
+    return [row(what) for what in BEGINNINGS]
+
+
 def _upgrade_rows() -> list[Row]:
     """Another sleep, put into a running graphfix daemon."""
     def row(name: str, case: Callable[..., None], *told: Any) -> Row:
@@ -277,15 +287,18 @@ def rows() -> list[Row]:
             natural("graphfix", False, cores=True)),
         Row("natural", "stock daemon, natural", 10,
             natural("stock", False, cores=True)),
-        *_forced_rows(), *_other_rows(), *_healthy_rows(), *_upgrade_rows(),
+        *_forced_rows(), *_other_rows(), *_healthy_rows(), *_guest_rows(),
+        *_upgrade_rows(),
         *(Row("verify", name.removeprefix("verify-"), 1, judged(name))
           for name in lab_build.VERIFIED),
     ]
 
 
-SECTIONS = ("natural", "forced", "others", "healthy", "upgrade", "verify")
+SECTIONS = ("natural", "forced", "others", "healthy", "guest", "upgrade",
+            "verify")
 BUILDS = {"natural": lab_build.FIRST, "forced": lab_build.FIRST,
-          "healthy": lab_build.FIRST, "upgrade": ("stock", "graphfix"),
+          "healthy": lab_build.FIRST, "guest": ("stock", "system"),
+          "upgrade": ("stock", "graphfix"),
           "verify": lab_build.VERIFIED,
           "others": (*lab_build.FIRST, "system", "system-stock", "clang",
                      "clang-system", "clang-stock", "O0", "O0-stock",

@@ -88,7 +88,7 @@ class Worker:
         self._thread.join(STEP_TIMEOUT_S)
 
 
-def _tool(argv: list[str]) -> None:
+def run_tool(argv: list[str]) -> None:
     done = subprocess.run(argv, check=False, text=True,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, timeout=STEP_TIMEOUT_S)
@@ -169,14 +169,14 @@ def busy_io(build: str, stress: bool, iothread: bool = True,
         qemu = stack.enter_context(Qemu(lab, build))
         url = _export(qemu, iothread)
         client = str(qemu.io)
-        _tool([client, "-f", "raw", "-c",
+        run_tool([client, "-f", "raw", "-c",
                f"write -P 0x5a {PATTERN_AT} {PATTERN_LENGTH}", url])
         if stress:
             stack.enter_context(Stress(900))
 
         def step() -> None:
             for extra in (["-w"], []):
-                _tool([str(qemu.img), "bench", "-f", "raw", "-c", "4000",
+                run_tool([str(qemu.img), "bench", "-f", "raw", "-c", "4000",
                        "-d", "16", "-s", "4096", *extra, url])
 
         worker = Worker(qemu, step)
@@ -184,5 +184,5 @@ def busy_io(build: str, stress: bool, iothread: bool = True,
         worker.start()
         yield worker
         worker.stop()
-        _tool([client, "-f", "raw", "-c",
+        run_tool([client, "-f", "raw", "-c",
                f"read -P 0x5a {PATTERN_AT} {PATTERN_LENGTH}", url])

@@ -150,8 +150,7 @@ class Qemu:
         self._short = Path(tempfile.mkdtemp(prefix="qh-"))
         self.socket = self._short / "qmp"
         self.nbd_socket = self._short / "nbd"
-        subprocess.run([self.img, "create", "-q", "-f", "qcow2", self.image,
-                        "64M"], check=True)
+        self._make_image()
         self.log = self.folder / "log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -168,6 +167,11 @@ class Qemu:
     def pid(self) -> int:
         """The process."""
         return self.process.pid
+
+    def _make_image(self) -> None:
+        """Makes `image`, before QEMU starts."""
+        subprocess.run([self.img, "create", "-q", "-f", "qcow2", self.image,
+                        "64M"], check=True)
 
     def _options(self) -> list[str]:
         chardev = f"socket,path={self.socket},server=on,wait=off,id=c"

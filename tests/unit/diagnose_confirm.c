@@ -197,6 +197,95 @@ static void test_as_many_as_a_target_claims(void **state)
     world_destroy(world);
 }
 
+/* Nobody was stopped for this one. */
+static struct world *unstopped(struct world *world)
+{
+    world->snapshot->unstopped = true;
+    world->main->switches = 7;
+    world->io0->switches = 3;
+    return world;
+}
+
+static void test_unstopped_is_no_proof(void **state)
+{
+    struct world *worlds[] = { world_wake_lost(), world_erased(),
+                               world_graph() };
+
+    for (size_t i = 0; i < QH_COUNT(worlds); i++) {
+        struct qh_findings *first = world_diagnose(unstopped(worlds[i]));
+        assert_int_equal(first->count, 1);
+        assert_int_equal(first->items[0].certainty, QH_STRONG);
+        /* Another thread may run as it likes. */
+        worlds[i]->io0->switches++;
+        struct qh_findings *second = confirmed(first, worlds[i]);
+        assert_int_equal(second->items[0].samples, 2);
+        qh_findings_destroy(first);
+        qh_findings_destroy(second);
+        world_destroy(worlds[i]);
+    }
+}
+
+static void run_waiter(struct world *world)
+{
+    world->main->switches++;
+}
+
+/* The waiter has run between the samples: that were two waits. */
+static void test_unstopped_waiter_ran(void **state)
+{
+    struct world *worlds[] = { world_wake_lost(), world_erased(),
+                               world_graph() };
+
+    for (size_t i = 0; i < QH_COUNT(worlds); i++) {
+        assert_moved(unstopped(worlds[i]), run_waiter);
+    }
+}
+
+/* Memory that was changing is enough only where a thread is seen to wait. */
+static void test_unstopped_and_torn(void **state)
+{
+    struct world *world = unstopped(world_erased());
+
+    world->snapshot->torn = true;
+    world_assert_finding(world, "sleep.erased", QH_STRONG);
+    world->sleeper->cleaner.waiter_tid = 0;
+    world_assert_none(world, true);
+    world->snapshot->torn = false;
+    world_assert_finding(world, "sleep.erased", QH_STRONG);
+    world->other->state = QH_THREAD_RUNNABLE; /* perhaps the waker */
+    world->other->stack.count = 0;
+    world_assert_none(world, true);
+    world_destroy(world);
+}
+
+/* What was there before the stop, and confirmed, and is there no more. */
+static void test_cured_by_the_stop(void **state)
+{
+    struct world *world = unstopped(world_wake_lost());
+    struct qh_findings *first = world_diagnose(world);
+    struct qh_findings *before = confirmed(first, world);
+
+    world->snapshot->unstopped = false;
+    struct qh_findings *after = world_diagnose(world);
+    assert_null(qh_findings_note_cured(before, after));
+    assert_int_equal(after->note_count, 0);
+    qh_findings_destroy(after);
+
+    world->sleeper->cleaner.interval_s = 600;
+    after = world_diagnose(world);
+    assert_null(qh_findings_note_cured(first, after)); /* seen once only */
+    assert_int_equal(after->note_count, 0);
+    assert_null(qh_findings_note_cured(before, after));
+    assert_int_equal(after->note_count, 1);
+    assert_string_equal(after->notes[0].what, "stop.changed");
+    assert_int_equal(after->notes[0].tid, WORLD_MAIN_TID);
+    assert_non_null(strstr(after->notes[0].text, "sleep.wake-lost"));
+    qh_findings_destroy(after);
+    qh_findings_destroy(before);
+    qh_findings_destroy(first);
+    world_destroy(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -207,6 +296,10 @@ int main(void)
         cmocka_unit_test(test_order),
         cmocka_unit_test(test_destroy_null),
         cmocka_unit_test(test_as_many_as_a_target_claims),
+        cmocka_unit_test(test_unstopped_is_no_proof),
+        cmocka_unit_test(test_unstopped_waiter_ran),
+        cmocka_unit_test(test_unstopped_and_torn),
+        cmocka_unit_test(test_cured_by_the_stop),
     };
 
     return cmocka_run_group_tests_name("diagnose_confirm", tests, NULL, NULL);

@@ -317,6 +317,28 @@ static void bad_stacks(void **state)
     assert_non_null(trace.stack.cut);
 }
 
+/* With registers of a thread that was only looked at, the walk goes on as long
+ * as it needs no other, and says which one it lacked. */
+static void without_rbp(void **state)
+{
+    struct trace whole, trace;
+
+    trace_thread("main", &whole);
+    for (size_t i = 0; i < whole.stack.count; i++) {
+        struct qh_registers regs = whole.stack.frames[i].regs;
+        regs.known &= 1u << QH_REG_RSP | 1u << QH_REG_RIP;
+        trace_registers(&regs, &trace);
+        if (!trace.stack.cut) {
+            assert_int_equal(trace.stack.count, whole.stack.count - i);
+            continue;
+        }
+        print_message("frame %zu: %s\n", i, trace.stack.cut);
+        assert_non_null(strstr(trace.stack.cut, "is found by rb"));
+        assert_non_null(strstr(trace.stack.cut, "which is not known"));
+        assert_true(trace.stack.count <= whole.stack.count - i);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -331,6 +353,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(through_a_signal),
         cmocka_unit_test(scratch_registers),
         cmocka_unit_test(bad_stacks),
+        cmocka_unit_test(without_rbp),
     };
 
     if (argc < 2) {

@@ -1,0 +1,75 @@
+"""QEMUs that wait rightly, for I/O that takes ten minutes.
+
+SPDX-License-Identifier: GPL-2.0-or-later
+
+The main thread drains a node whose one request is slow: it holds the BQL
+meanwhile, so that in a system emulator the guest's CPU stands still too.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Iterator
+
+from guest import Guest
+from healthy import WorkFailed
+from labqemu import Qemu, die_with_parent
+
+SLOW_NODE = "n0"
+LATENCY_NS = 600 * 10**9
+ANSWER_S = 1.0
+MOST_TRIES = 20
+SLOW = {"driver": "null-co", "node-name": SLOW_NODE, "size": 1 << 20,
+        "latency-ns": LATENCY_NS}
+URL = "nbd+unix:///e1?socket={}"
+
+
+def _begin_slow_write(stack: ExitStack, qemu: Qemu) -> None:
+    """Sends one write that will stay in flight; it may not have begun."""
+    qemu.qmp.execute("blockdev-add", SLOW)
+    qemu.qmp.execute("nbd-server-start", {
+        "addr": {"type": "unix", "data": {"path": str(qemu.nbd_socket)}}})
+    qemu.qmp.execute("block-export-add", {
+        "type": "nbd", "id": "e1", "name": "e1", "node-name": SLOW_NODE,
+        "writable": True})
+    client = subprocess.Popen(
+        [str(qemu.io), "-f", "raw", "-c", "write 0 4k",
+         URL.format(qemu.nbd_socket)], stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        preexec_fn=die_with_parent)
+    stack.callback(client.wait)
+    stack.callback(client.kill)
+
+
+def _wait_for_drain(qemu: Qemu) -> None:
+    """Leaves the main thread draining, which a reopen begins with.
+
+    A reopen that is answered came before the write: it is sent again.
+    """
+    for _ in range(MOST_TRIES):
+        qemu.qmp.send("blockdev-reopen", {"options": [SLOW]})
+        if not qemu.qmp.answered(ANSWER_S):
+            return
+    raise WorkFailed(f"no write to {SLOW_NODE} began")
+
+
+@contextmanager
+def draining(lab: Path, build: str = "fixed") -> Iterator[Qemu]:
+    """A storage daemon whose main thread drains a slow node."""
+    with ExitStack() as stack:
+        qemu = stack.enter_context(Qemu(lab, build))
+        _begin_slow_write(stack, qemu)
+        _wait_for_drain(qemu)
+        yield qemu
+
+
+@contextmanager
+def guest_draining(lab: Path, build: str = "graphfix") -> Iterator[Guest]:
+    """A booted guest whose main thread does so, with the BQL."""
+    with ExitStack() as stack:
+        guest = stack.enter_context(Guest(lab, build))
+        _begin_slow_write(stack, guest)
+        _wait_for_drain(guest)
+        yield guest
