@@ -123,6 +123,8 @@ void release_held(struct world *world);
 void prepare_starved(void);
 void run_starved(struct world *world);
 void release_starved(struct world *world);
+void run_waits(struct world *world);
+void release_waits(struct world *world);
 void run_busy(struct world *world);
 void release_busy(struct world *world);
 
