@@ -6,6 +6,12 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
+
+/* What could not be read, of a thread that got to no CPU, say, may be there in
+ * the next sample. */
+enum { MAX_SAMPLES = 3 };
+static const struct timespec sample_pause = { .tv_nsec = 200000000 };
 
 enum {
     OPTION_STATE = 's',
@@ -140,7 +146,17 @@ static struct qh_error *examine(const struct request *request,
     QH_CLEANUP(qh_qemu_guard) struct qh_qemu *qemu = NULL;
 
     QH_TRY(qh_subject_open(&request->subject, &target, &debug, &qemu));
-    return qh_qemu_sample(qemu, ret);
+    for (int taken = 1;; taken++) {
+        QH_CLEANUP(qh_snapshot_guard) struct qh_snapshot *snapshot = NULL;
+        QH_TRY(qh_qemu_sample(qemu, &snapshot));
+        if (!snapshot->gap_count || snapshot->kind != QH_TARGET_LIVE ||
+            taken == MAX_SAMPLES) {
+            *ret = snapshot;
+            snapshot = NULL;
+            return NULL;
+        }
+        nanosleep(&sample_pause, NULL);
+    }
 }
 
 /* A name that no context has would look like a context without coroutines. */
@@ -218,8 +234,8 @@ const struct qh_command qh_command_coroutines = {
              "       qhang coroutines [OPTION]... --core FILE [--exe FILE]",
     .about = "Shows every coroutine and what it waits for.",
     .more = "Coroutines with equal stacks are one bucket. The process is "
-            "stopped once, for\n"
-            "a few milliseconds, and never changed.\n"
+            "stopped for a few\n"
+            "milliseconds, up to three times, and never changed.\n"
             "\n"
             "Exit status: 0 all shown, 2 not all could be read, 3 could not "
             "examine,\n"
