@@ -33,17 +33,23 @@ static bool is_candidate(const struct qh_mapping *guard,
            stack->end - stack->start >= STACK_BYTES && !stack->path[0];
 }
 
+/* Whether a CoroutineUContext of this stack is there; `*image` is its copy. */
 static bool names_stack(struct qh_reader *reader, struct raddr ucontext,
-                        uint64_t stack)
+                        uint64_t stack, struct qh_image *image)
 {
-    uint64_t start, bytes;
+    uint64_t start = 0, bytes = 0;
     struct qh_error *error =
         ucontext.value % 8 || !ucontext.value
             ? qh_error_new(QH_ERR_INCONSISTENT, "no pointer")
-            : qh_read_field(reader, ucontext, QH_F_UC_STACK, &start);
+            : qh_read_image(reader, ucontext, QH_F_UC_ENV, CONTEXT_REGS_BYTES,
+                            image);
 
     if (!error) {
-        error = qh_read_field(reader, ucontext, QH_F_UC_STACK_SIZE, &bytes);
+        error = qh_image_field(reader, image, ucontext, QH_F_UC_STACK, &start);
+    }
+    if (!error) {
+        error =
+            qh_image_field(reader, image, ucontext, QH_F_UC_STACK_SIZE, &bytes);
     }
     bool names = !error && start == stack && bytes == WHOLE_BYTES;
     qh_error_destroy(error);
@@ -84,9 +90,9 @@ static bool made_by_makecontext(struct qh_reader *reader, const uint64_t *words,
     return code && code->executable && code->path[0] && link && link % 8 == 0;
 }
 
-/* `*ret` is set for STACK_COROUTINE. */
+/* `*ret` and `*image` are set for STACK_COROUTINE. */
 static enum stack_kind find_ucontext(struct qh_reader *reader, uint64_t stack,
-                                     struct raddr *ret)
+                                     struct raddr *ret, struct qh_image *image)
 {
     uint64_t top = stack + WHOLE_BYTES;
     uint64_t words[TOP_BYTES / 8];
@@ -100,7 +106,7 @@ static enum stack_kind find_ucontext(struct qh_reader *reader, uint64_t stack,
     const size_t usual = QH_COUNT(words) - CONTEXT_BELOW_TOP / 8;
     for (size_t i = 0; i < QH_COUNT(words); i++) {
         *ret = qh_raddr(words[(usual + QH_COUNT(words) - i) % QH_COUNT(words)]);
-        if (names_stack(reader, *ret, stack)) {
+        if (names_stack(reader, *ret, stack, image)) {
             return STACK_COROUTINE;
         }
     }
@@ -108,35 +114,41 @@ static enum stack_kind find_ucontext(struct qh_reader *reader, uint64_t stack,
         return STACK_OTHER;
     }
     *ret = hinted(reader->qemu, stack);
-    return names_stack(reader, *ret, stack) ? STACK_COROUTINE
-                                            : STACK_UNRESOLVED;
+    return names_stack(reader, *ret, stack, image) ? STACK_COROUTINE
+                                                   : STACK_UNRESOLVED;
 }
 
 static struct qh_error *read_members(struct qh_reader *reader,
+                                     const struct qh_image *image,
                                      struct qh_coroutine *coroutine)
 {
-    struct raddr at = coroutine->address, entry, scheduled;
+    struct raddr at = coroutine->address;
+    uint64_t entry, scheduled;
 
-    QH_TRY(qh_read_link(reader, at, QH_F_CO_ENTRY, &entry));
-    QH_TRY(qh_read_link(reader, at, QH_F_CO_ENTRY_ARG, &coroutine->entry_arg));
-    QH_TRY(qh_read_link(reader, at, QH_F_CO_CALLER, &coroutine->caller));
-    QH_TRY(qh_read_link(reader, at, QH_F_CO_CTX, &coroutine->context));
-    QH_TRY(qh_read_link(reader, at, QH_F_CO_SCHEDULED, &scheduled));
+    QH_TRY(qh_image_field(reader, image, at, QH_F_CO_ENTRY, &entry));
+    QH_TRY(qh_image_field(reader, image, at, QH_F_CO_ENTRY_ARG,
+                          &coroutine->entry_arg.value));
+    QH_TRY(qh_image_field(reader, image, at, QH_F_CO_CALLER,
+                          &coroutine->caller.value));
+    QH_TRY(qh_image_field(reader, image, at, QH_F_CO_CTX,
+                          &coroutine->context.value));
+    QH_TRY(qh_image_field(reader, image, at, QH_F_CO_SCHEDULED, &scheduled));
     if (qh_has_field(reader, QH_F_CO_QUEUE_NEXT)) {
-        QH_TRY(qh_read_link(reader, at, QH_F_CO_QUEUE_NEXT,
-                            &coroutine->queue_next));
+        QH_TRY(qh_image_field(reader, image, at, QH_F_CO_QUEUE_NEXT,
+                              &coroutine->queue_next.value));
     }
     if (qh_has_field(reader, QH_F_CO_LOCKS_HELD)) {
-        QH_TRY(qh_read_field(reader, at, QH_F_CO_LOCKS_HELD,
-                             &coroutine->locks_held));
+        QH_TRY(qh_image_field(reader, image, at, QH_F_CO_LOCKS_HELD,
+                              &coroutine->locks_held));
     }
-    coroutine->entry = qh_function_name(reader, entry);
-    coroutine->scheduled = qh_read_string(reader, scheduled);
+    coroutine->entry = qh_function_name(reader, qh_raddr(entry));
+    coroutine->scheduled = qh_read_string(reader, qh_raddr(scheduled));
     return NULL;
 }
 
 static struct qh_error *add_coroutine(struct qh_reader *reader, uint64_t stack,
-                                      struct raddr ucontext)
+                                      struct raddr ucontext,
+                                      const struct qh_image *image)
 {
     struct qh_snapshot *snapshot = reader->snapshot;
     size_t index = snapshot->coroutine_count;
@@ -155,7 +167,7 @@ static struct qh_error *add_coroutine(struct qh_reader *reader, uint64_t stack,
     coroutine->address = qh_field_at(reader, ucontext, QH_F_UC_BASE);
     coroutine->stack_start = qh_raddr(stack);
     coroutine->stack_bytes = WHOLE_BYTES;
-    QH_NOTE(reader, "coroutine", read_members(reader, coroutine));
+    QH_NOTE(reader, "coroutine", read_members(reader, image, coroutine));
     if (reader->has_pointer_guard) {
         QH_NOTE(reader, "registers of a coroutine",
                 qh_read_env(reader, ucontext, &coroutine->regs));
@@ -276,10 +288,11 @@ static struct qh_error *resolve(struct qh_reader *reader, uint64_t stack,
                                 void *opaque)
 {
     struct raddr ucontext;
+    struct qh_image image;
 
-    switch (find_ucontext(reader, stack, &ucontext)) {
+    switch (find_ucontext(reader, stack, &ucontext, &image)) {
     case STACK_COROUTINE:
-        return add_coroutine(reader, stack, ucontext);
+        return add_coroutine(reader, stack, ucontext, &image);
     case STACK_UNRESOLVED:
         return add_unresolved(reader, stack);
     case STACK_OTHER:

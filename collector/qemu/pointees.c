@@ -27,12 +27,16 @@ struct pointees {
     uint64_t recent[RECENT];
 };
 
-/* Of stacks the part in use has been copied. */
+/* Of stacks the part in use has been copied, which reaches to the page's end;
+ * of all else whole pages are. */
 static bool is_wanted(struct qh_reader *reader, uint64_t page)
 {
     struct raddr at = { page * PAGE_BYTES };
-    const struct qh_mapping *mapping = qh_target_mapping_at(reader->target, at);
 
+    if (qh_target_is_cached(reader->target, qh_raddr_add(at, PAGE_BYTES - 1))) {
+        return false;
+    }
+    const struct qh_mapping *mapping = qh_target_mapping_at(reader->target, at);
     return mapping && mapping->writable && mapping->present_bytes &&
            qh_coroutine_by_stack(reader, at) == SIZE_MAX &&
            !qh_is_ram(reader, at.value, at.value + PAGE_BYTES);

@@ -122,6 +122,24 @@ struct qh_error *qh_read_field(struct qh_reader *reader, struct raddr object,
 struct qh_error *qh_read_link(struct qh_reader *reader, struct raddr object,
                               enum qh_field_id id,
                               struct raddr *ret) QH_MUST_CHECK;
+/*
+ * A copy of an object from its start to member `last` and `more` bytes of that,
+ * for one of which much is read: a look-up in the page cache for each member
+ * adds up when there are 10,000 of them. A member that is not in the image is
+ * read from the target.
+ */
+struct qh_image {
+    struct raddr at;
+    size_t bytes;
+    unsigned char data[512];
+};
+struct qh_error *qh_read_image(struct qh_reader *reader, struct raddr object,
+                               enum qh_field_id last, size_t more,
+                               struct qh_image *ret) QH_MUST_CHECK;
+struct qh_error *qh_image_field(struct qh_reader *reader,
+                                const struct qh_image *image,
+                                struct raddr object, enum qh_field_id id,
+                                uint64_t *ret) QH_MUST_CHECK;
 /* The pointer, or the 32-bit integer, at an address. */
 struct qh_error *qh_read_pointer(struct qh_reader *reader, struct raddr address,
                                  struct raddr *ret) QH_MUST_CHECK;

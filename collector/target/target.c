@@ -211,6 +211,13 @@ struct qh_error *qh_target_prefetch(struct qh_target *target,
     return target->ops->prefetch(target, ranges, count);
 }
 
+bool qh_target_is_cached(const struct qh_target *target, struct raddr address)
+{
+    return !target->live ||
+           qh_cache_find(&target->cache, address.value / QH_PAGE_BYTES,
+                         address.value % QH_PAGE_BYTES);
+}
+
 struct qh_error *qh_target_make_room(struct qh_target *target, size_t pages,
                                      size_t bytes)
 {

@@ -81,24 +81,28 @@ def gdb_argv(pid: int, script: Path, addresses: list[str],
              commands: Path) -> list[str]:
     """gdb that shows the coroutines at these addresses one by one."""
     lines = [f"source {script}",
-             *(f"qemu coroutine (void *) {at}" for at in addresses)]
+             *(f"qemu coroutine (void*){at}" for at in addresses)]
     commands.write_text("\n".join(lines) + "\n")
     return ["gdb", "-nx", "-batch", "-iex", "set debuginfod enabled off",
             "-p", str(pid), "-x", str(commands)]
 
 
-def cost(argv: list[str]) -> tuple[float, int]:
-    """CPU seconds of a run, and the most memory that it has resident, KiB."""
-    with open(os.devnull, "r+b") as null:
+def cost(argv: list[str]) -> tuple[float, int, str]:
+    """CPU seconds of a run, the most memory that it has resident in KiB, and
+    what it prints."""
+    with open(os.devnull, "r+b") as null, \
+            tempfile.TemporaryFile("w+") as output:
         child = subprocess.Popen(  # pylint: disable=consider-using-with
-            argv, stdin=null, stdout=null, stderr=null)
+            argv, stdin=null, stdout=output, stderr=null)
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+        output.seek(0)
+        return (usage.ru_utime + usage.ru_stime, usage.ru_maxrss,
+                output.read())
 
 
 def figures_of(runs: list[tuple[Stop, float]],
-               costs: tuple[float, int]) -> dict[str, float]:
+               costs: tuple[float, int, str]) -> dict[str, float]:
     """Medians of the runs; times in ms, but the whole run in s."""
     return {
         "whole_run_s": statistics.median(took for _, took in runs),
@@ -129,8 +133,13 @@ def look(count: int, rounds: int, script: Optional[Path],
             for name, argv in tools.items():
                 if name == "qhang" or turn < 2:
                     runs[name].append(measure(pid, argv, 0))
+        costs = {name: cost(argv) for name, argv in tools.items()}
+        if "gdb" in costs:
+            walked = costs["gdb"][2].count(" in coroutine_trampoline (")
+            if walked < in_use:
+                raise MeasureError(f"gdb shows {walked} of {in_use}")
         found: dict[str, Any] = {
-            name: figures_of(told_runs, cost(tools[name]))
+            name: figures_of(told_runs, costs[name])
             for name, told_runs in runs.items()}
         found["qhang"]["reported_pause_ms"] = statistics.median(
             told_by_qhang(pid)["pause_ns"] for _ in range(rounds)) / 1e6
