@@ -9,7 +9,8 @@
 
 /* The stop itself interrupts an io_uring_enter that has submitted something,
  * and hides whether it was asleep (target/arch.h). The thread then calls again
- * with nothing to submit: a second stop, so much later, is sure of it. */
+ * with nothing to submit: a second stop, so much later, is sure of it. And a
+ * thread that got to no CPU in time to be stopped may do so next time. */
 enum { MAX_STOPS = 3 };
 static const struct timespec between_stops = { .tv_nsec = 20000000 };
 
@@ -32,6 +33,12 @@ static void capture_deinit(struct qh_capture *capture)
 static struct qh_error *prepare(struct qh_capture *capture,
                                 const struct qh_new_file *file)
 {
+    capture->maps_before =
+        qh_arena_strdup(&capture->arena, qh_raw_maps(capture->target));
+    if (!capture->maps_before) {
+        return qh_error_no_memory();
+    }
+    QH_TRY(qh_notes_prepare(capture));
     QH_TRY(qh_vm_learn(capture));
     QH_TRY(qh_choose_build_ids(capture));
     QH_TRY(qh_raw_eventfds(capture->target, &capture->arena, &capture->eventfds,
@@ -48,7 +55,9 @@ static bool is_sure(const struct qh_capture *capture)
     const char *name;
 
     for (size_t i = 0; i < count; i++) {
-        if (qh_arch_wait(&tasks[i], &name) == QH_WAIT_UNSURE) {
+        bool starved =
+            tasks[i].stop == QH_TASK_IN_KERNEL && tasks[i].state != 'D';
+        if (starved || qh_arch_wait(&tasks[i], &name) == QH_WAIT_UNSURE) {
             return false;
         }
     }
@@ -99,6 +108,21 @@ static struct qh_error *read_stopped(struct qh_capture *capture)
     return qh_pages_read(capture);
 }
 
+/* What is new in the map since the first look may be guest RAM. The stop may
+ * have been the end of the process, which waited for nothing else; then there
+ * is no second look, but all is well when there was nothing new. */
+static struct qh_error *learn_again(struct qh_capture *capture)
+{
+    struct qh_error *error = qh_vm_learn(capture);
+
+    if (error && error->code != QH_ERR_MEMORY &&
+        !strcmp(capture->maps, capture->maps_before)) {
+        qh_error_destroy(error);
+        return NULL;
+    }
+    return error;
+}
+
 /* The target runs again; its map and tasks are those of the stop. */
 static struct qh_error *finish(struct qh_capture *capture,
                                struct qh_new_file *file, uint64_t *ret_bytes)
@@ -109,7 +133,7 @@ static struct qh_error *finish(struct qh_capture *capture,
     capture->maps = qh_raw_maps(target);
     QH_TRY(qh_target_clock(target, CLOCK_MONOTONIC, &capture->monotonic_ns));
     QH_TRY(qh_target_clock(target, CLOCK_REALTIME, &capture->realtime_ns));
-    QH_TRY(qh_vm_learn(capture));
+    QH_TRY(learn_again(capture));
     QH_TRY(qh_pages_prune(capture));
     QH_TRY(qh_core_write(capture, file, ret_bytes));
     return qh_new_file_commit(file);

@@ -115,23 +115,19 @@ static long status_field(const char *status, const char *key)
     return at ? strtol(at + strlen(key), NULL, 10) : 0;
 }
 
-static struct qh_error *put_process(struct qh_capture *capture,
+static struct qh_error *put_process(const struct qh_capture *capture,
                                     struct bytes *out)
 {
     const struct qh_process *process = qh_target_process(capture->target);
     struct elf_prpsinfo info = { .pr_pid = process->pid, .pr_sname = 'T' };
-    char *status, *arguments;
-    size_t bytes;
+    const char *status = capture->status, *arguments = capture->arguments;
+    size_t bytes = capture->arguments_bytes;
 
-    QH_TRY(qh_raw_file(capture->target, "status", &capture->arena, &status,
-                       &bytes));
     info.pr_ppid = (pid_t)status_field(status, "\nPPid:");
     info.pr_uid = (unsigned)status_field(status, "\nUid:");
     info.pr_gid = (unsigned)status_field(status, "\nGid:");
     memcpy(info.pr_fname, process->name,
            strnlen(process->name, sizeof(info.pr_fname) - 1));
-    QH_TRY(qh_raw_file(capture->target, "cmdline", &capture->arena, &arguments,
-                       &bytes));
     if (bytes > sizeof(info.pr_psargs) - 1) {
         bytes = sizeof(info.pr_psargs) - 1;
     }
@@ -143,16 +139,6 @@ static struct qh_error *put_process(struct qh_capture *capture,
         }
     }
     return put_note(out, "CORE", NT_PRPSINFO, &info, sizeof(info));
-}
-
-static struct qh_error *put_auxv(struct qh_capture *capture, struct bytes *out)
-{
-    char *auxv;
-    size_t bytes;
-
-    QH_TRY(
-        qh_raw_file(capture->target, "auxv", &capture->arena, &auxv, &bytes));
-    return put_note(out, "CORE", NT_AUXV, auxv, bytes);
 }
 
 static struct qh_error *put_files(const struct qh_capture *capture,
@@ -187,12 +173,25 @@ static struct qh_error *put_all(struct qh_capture *capture, struct bytes *out)
     QH_TRY(qh_facts_make(capture, &facts));
     QH_TRY(put_process(capture, out));
     QH_TRY(put_threads(capture, out));
-    QH_TRY(put_auxv(capture, out));
+    QH_TRY(put_note(out, "CORE", NT_AUXV, capture->auxv, capture->auxv_bytes));
     QH_TRY(
         put_note(out, QH_NOTE_NAME, QH_NOTE_FACTS, facts, strlen(facts) + 1));
     QH_TRY(put_files(capture, out));
     return put_note(out, QH_NOTE_NAME, QH_NOTE_MAPS, capture->maps,
                     strlen(capture->maps) + 1);
+}
+
+struct qh_error *qh_notes_prepare(struct qh_capture *capture)
+{
+    struct qh_target *target = capture->target;
+    struct qh_arena *arena = &capture->arena;
+    size_t bytes;
+
+    QH_TRY(qh_raw_file(target, "status", arena, &capture->status, &bytes));
+    QH_TRY(qh_raw_file(target, "cmdline", arena, &capture->arguments,
+                       &capture->arguments_bytes));
+    return qh_raw_file(target, "auxv", arena, &capture->auxv,
+                       &capture->auxv_bytes);
 }
 
 struct qh_error *qh_notes_make(struct qh_capture *capture, void **ret,

@@ -74,7 +74,11 @@ struct qh_capture {
 
     struct qh_eventfd *eventfds;
     size_t eventfd_count;
-    const char *maps; /* text, as of the stop */
+    const char *maps_before; /* text, from before the stop */
+    const char *maps;        /* as of the stop */
+    /* Files of /proc/PID, read before the stop: it may be the end of it. */
+    char *status, *arguments, *auxv;
+    size_t arguments_bytes, auxv_bytes;
     int64_t monotonic_ns, realtime_ns;
     int64_t pause_ns;
 };
@@ -103,7 +107,9 @@ struct qh_error *qh_pages_read(struct qh_capture *capture) QH_MUST_CHECK;
 struct qh_error *qh_pages_prune(struct qh_capture *capture) QH_MUST_CHECK;
 uint64_t qh_pages_total(const struct qh_capture *capture);
 
-/* notes.c: the notes, in the arena. */
+/* notes.c: reads what of the notes is known before the stop. */
+struct qh_error *qh_notes_prepare(struct qh_capture *capture) QH_MUST_CHECK;
+/* The notes, in the arena. */
 struct qh_error *qh_notes_make(struct qh_capture *capture, void **ret,
                                size_t *ret_bytes) QH_MUST_CHECK;
 /* facts.c: the text of the note of facts, in the arena. */

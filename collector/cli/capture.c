@@ -3,6 +3,7 @@
 #include "base/units.h"
 #include "capture/capture.h"
 #include "cli/cli.h"
+#include "cli/progress.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -11,15 +12,14 @@
 
 /* So much is written in an instant, and needs no bar. */
 #define LONG_BYTES (UINT64_C(16) << 20)
-enum { BAR_COLUMNS = 40 };
 
 enum { OPTION_OUTPUT = 'o', OPTION_KILL = 'k' };
 
 static const struct qh_option options[] = {
     { OPTION_OUTPUT, "output", "FILE", "the core; -o for short; must not exist",
       .letter = true },
-    { OPTION_KILL, "kill-after", "SIG",
-      "once it is on the disk, send this signal (KILL)", .optional = true },
+    { OPTION_KILL, "kill-after", "[SIG]",
+      "once it is on the disk, send this signal (KILL)" },
     QH_HELP_OPTION,
 };
 
@@ -32,30 +32,25 @@ struct request {
 /* How far the bar on the terminal has come. */
 struct bar {
     bool on;
-    int shown;
+    unsigned shown; /* MiB; 0: nothing yet */
 };
 
 static void draw(void *opaque, uint64_t done, uint64_t total)
 {
-    static const char full[BAR_COLUMNS + 1] =
-        "########################################";
     struct bar *bar = opaque;
-    int columns = total ? (int)(done * BAR_COLUMNS / total) : 0;
+    unsigned mib = (unsigned)(done >> 20);
 
-    if (!bar->on || total < LONG_BYTES || columns <= bar->shown) {
+    if (!bar->on || total < LONG_BYTES || mib <= bar->shown) {
         return;
     }
-    bar->shown = columns;
-    fprintf(stderr, "\r[%-*.*s] %3d%%", BAR_COLUMNS, columns, full,
-            (int)(done * 100 / total));
-    fflush(stderr);
+    bar->shown = mib;
+    qh_progress_show("writing, MiB", mib, (unsigned)(total >> 20));
 }
 
 static void wipe(const struct bar *bar)
 {
     if (bar->shown) {
-        fprintf(stderr, "\r%*s\r", BAR_COLUMNS + 7, "");
-        fflush(stderr);
+        qh_progress_clear();
     }
 }
 
@@ -107,7 +102,13 @@ static struct qh_error *capture(const struct request *request)
         return NULL;
     }
     pid_t pid = qh_target_process(target)->pid;
-    QH_TRY(qh_kill(process, pid, request->signal));
+    error = qh_kill(process, pid, request->signal);
+    if (error && error->code == QH_ERR_EXITED) {
+        qh_error_destroy(error);
+        printf("  exited     before the signal: %d\n", (int)pid);
+        return NULL;
+    }
+    QH_TRY(error);
     printf("  sent       signal %d to %d\n", request->signal, (int)pid);
     return NULL;
 }

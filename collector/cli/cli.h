@@ -24,9 +24,9 @@ enum qh_exit {
 struct qh_option {
     int code;             /* what getopt_long() gives back; not 0, '?', ':' */
     const char *name;     /* without the dashes */
-    const char *argument; /* what --help calls it, NULL: takes none */
+    const char *argument; /* what --help calls it, NULL: takes none;
+                           * "[N]": may be left out, and stands behind a '=' */
     const char *help;     /* one line, 54 columns at most */
-    bool optional;        /* the argument need not be given */
     bool letter;          /* -CODE is short for it */
 };
 
@@ -49,6 +49,7 @@ enum { QH_OPTION_HELP = 'h', QH_OPTION_VERSION = 'V' };
 extern const struct qh_command qh_command_capture;
 extern const struct qh_command qh_command_coroutines;
 extern const struct qh_command qh_command_diagnose;
+extern const struct qh_command qh_command_explain;
 extern const struct qh_command qh_command_list;
 extern const struct qh_command qh_command_verify;
 

@@ -1,5 +1,6 @@
 /* qhang diagnose: says why a QEMU hangs, live or from its core.
  * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cli/output.h"
 #include "cli/subject.h"
 #include "report/report.h"
 
@@ -17,16 +18,21 @@ static const struct timespec sample_pause = { .tv_nsec = 200000000 };
 /* Between two looks before the first stop. */
 static const struct timespec look_pause = { .tv_nsec = 50000000 };
 
-enum { OPTION_JSON = 'j' };
+enum { OPTION_JSON = 'j', OPTION_DOT = 'o', OPTION_HTML = 'm' };
 
 static const struct qh_option options[] = {
     QH_SUBJECT_OPTIONS,
     { OPTION_JSON, "json", NULL, "print the report as JSON" },
+    { OPTION_HTML, "html", "FILE", "also write it as a page of HTML" },
+    { OPTION_DOT, "dot", "FILE",
+      "also write who waits for whom, for Graphviz" },
     QH_HELP_OPTION,
 };
 
 struct request {
     struct qh_subject subject;
+    const char *html; /* files to write, or NULL */
+    const char *dot;
     bool json;
 };
 
@@ -177,17 +183,25 @@ static struct qh_error *examine(const struct request *request,
 static struct qh_error *print_report(const struct request *request,
                                      const struct session *session)
 {
+    QH_CLEANUP(qh_wait_graph_guard) struct qh_wait_graph *graph = NULL;
+
+    QH_TRY(qh_wait_graph_build(session->snapshot, session->findings, &graph));
     const struct qh_report report = {
         .snapshot = session->snapshot,
         .findings = session->findings,
+        .graph = graph,
         .samples = session->findings->samples,
         .pause_ns = session->pause_ns,
         .colour = qh_wants_colour(),
         .tool_version = QHANG_VERSION,
     };
 
-    return request->json ? qh_report_json(&report, stdout)
-                         : qh_report_text(&report, stdout);
+    QH_TRY(request->json ? qh_report_json(&report, stdout)
+                         : qh_report_text(&report, stdout));
+    if (request->dot) {
+        QH_TRY(qh_write_dot(&report, request->dot));
+    }
+    return request->html ? qh_write_html(&report, request->html) : NULL;
 }
 
 static int status_of(const struct session *session)
@@ -212,6 +226,12 @@ static int read_arguments(const struct qh_command *command, int argc,
         switch (code) {
         case OPTION_JSON:
             request->json = true;
+            break;
+        case OPTION_HTML:
+            request->html = optarg;
+            break;
+        case OPTION_DOT:
+            request->dot = optarg;
             break;
         case QH_OPTION_HELP:
             qh_print_help(command, stdout);

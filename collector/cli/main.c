@@ -5,12 +5,14 @@
 #include <locale.h>
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct qh_command *const commands[] = {
     &qh_command_diagnose,
     &qh_command_coroutines,
     &qh_command_capture,
     &qh_command_list,
+    &qh_command_explain,
     &qh_command_verify,
 };
 
@@ -74,11 +76,32 @@ static int run(int argc, char **argv)
     return qh_usage_error(&qhang, "no such command: %s", argv[1]);
 }
 
+/*
+ * libelf maps the files that it reads. Whoever owns one, in a container say,
+ * can cut it short meanwhile, and the next look at what is gone ends in SIGBUS.
+ * If the target stood still just then, the kernel lets it go when qhang ends.
+ */
+static void on_bus_error(int signal)
+{
+    static const char told[] =
+        "qhang: a file was cut short while it was read\n"
+        "  try   run it again, when nobody replaces the program or its debug "
+        "symbols\n";
+
+    if (write(STDERR_FILENO, told, sizeof(told) - 1) < 0) {
+        _exit(QH_EXIT_FAILED);
+    }
+    _exit(QH_EXIT_FAILED);
+}
+
 int main(int argc, char **argv)
 {
+    const struct sigaction bus_error = { .sa_handler = on_bus_error };
+
     setlocale(LC_CTYPE, "");
     /* A reader that goes away is reported, not died of: the target comes
      * first, and the exit status must not look like a verdict. */
     signal(SIGPIPE, SIG_IGN);
+    sigaction(SIGBUS, &bus_error, NULL);
     return qh_finish_output(run(argc, argv));
 }

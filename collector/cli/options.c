@@ -33,9 +33,9 @@ static void fill_getopt(const struct qh_command *command,
     for (size_t i = 0; i < command->option_count && i < MAX_OPTIONS; i++) {
         const struct qh_option *option = &command->options[i];
         longs[i].name = option->name;
-        longs[i].has_arg = option->optional   ? optional_argument
-                           : option->argument ? required_argument
-                                              : no_argument;
+        longs[i].has_arg = !option->argument          ? no_argument
+                           : *option->argument == '[' ? optional_argument
+                                                      : required_argument;
         longs[i].val = option->code;
     }
 }
@@ -93,13 +93,15 @@ int qh_next_option(const struct qh_command *command, int argc, char **argv)
 
 static void print_option(const struct qh_option *option, FILE *out)
 {
+    const char *argument = option->argument ? option->argument : "";
     char left[64];
 
-    snprintf(left, sizeof(left),
-             option->optional   ? "--%s[=%s]"
-             : option->argument ? "--%s %s"
-                                : "--%s%s",
-             option->name, option->argument ? option->argument : "");
+    if (*argument == '[') {
+        snprintf(left, sizeof(left), "--%s[=%s", option->name, argument + 1);
+    } else {
+        snprintf(left, sizeof(left), "--%s%s%s", option->name,
+                 *argument ? " " : "", argument);
+    }
     fprintf(out, "  %-20s  %s\n", left, option->help);
 }
 

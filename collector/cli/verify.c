@@ -1,179 +1,41 @@
 /* qhang verify: says whether a build of QEMU can lose these wake-ups.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cli/cli.h"
+#include "cli/programs.h"
+#include "cli/progress.h"
 #include "report/verify.h"
+#include "verify/trial.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
+#include <signal.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-enum { OPTION_JSON = 'j', OPTION_JUNIT = 'x' };
+enum {
+    OPTION_JSON = 'j',
+    OPTION_JUNIT = 'x',
+    OPTION_RACE = 'r',
+    OPTION_STRESS = 's'
+};
+enum { USUAL_RACES = 3 };
 
 static const struct qh_option options[] = {
     { OPTION_JSON, "json", NULL, "print the report as JSON" },
     { OPTION_JUNIT, "junit", "FILE", "also write it as JUnit XML, for CI" },
+    { OPTION_RACE, "race", "[N]",
+      "run it, force each race N times, usually 3" },
+    { OPTION_STRESS, "stress", "N",
+      "run it under load, N rounds, count hangs" },
     QH_HELP_OPTION,
 };
 
 struct request {
     const char *path;
+    unsigned races;
+    unsigned rounds;
     const char *junit;
     bool json;
 };
-
-struct programs {
-    struct qh_arena arena;
-    struct qh_verification **items;
-    size_t count;
-    size_t capacity;
-};
-
-static void programs_deinit(struct programs *programs)
-{
-    for (size_t i = 0; i < programs->count; i++) {
-        qh_verification_destroy(programs->items[i]);
-    }
-    qh_arena_deinit(&programs->arena);
-}
-
-static struct qh_error *cannot_open(const char *path)
-{
-    struct qh_error *error =
-        qh_error_errno(errno == EACCES ? QH_ERR_PERMISSION : QH_ERR_SYSTEM,
-                       errno, "cannot open the program");
-
-    return qh_error_try(qh_error_path(error, path),
-                        "give an executable, the PID of a running QEMU, or a "
-                        "QEMU build folder");
-}
-
-static struct qh_error *verify_file(const char *open_as, const char *path,
-                                    struct programs *programs)
-{
-    QH_CLEANUP(qh_close_guard)
-    int fd = open(open_as, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    struct qh_verification **added;
-
-    if (fd < 0) {
-        return cannot_open(path);
-    }
-    added = qh_list_add(&programs->arena, &programs->items, &programs->count,
-                        &programs->capacity, sizeof(*added));
-    if (!added) {
-        return qh_error_no_memory();
-    }
-    return qh_verify(fd, path, added);
-}
-
-/* --- a build folder --- */
-
-static bool is_program(const char *path)
-{
-    struct stat stat_;
-    unsigned char magic[4] = { 0 };
-    QH_CLEANUP(qh_close_guard) int fd = -1;
-
-    if (stat(path, &stat_) < 0 || !S_ISREG(stat_.st_mode) ||
-        !(stat_.st_mode & S_IXUSR)) {
-        return false;
-    }
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    return fd >= 0 && read(fd, magic, 4) == 4 &&
-           memcmp(magic, "\177ELF", 4) == 0;
-}
-
-static int is_qemu(const struct dirent *entry)
-{
-    return strncmp(entry->d_name, "qemu-", 5) == 0;
-}
-
-static struct qh_error *verify_entries(const char *folder,
-                                       struct programs *programs)
-{
-    struct dirent **entries;
-    int count = scandir(folder, &entries, is_qemu, alphasort);
-    struct qh_error *error = NULL;
-
-    for (int i = 0; i < count; i++) {
-        char path[PATH_MAX];
-
-        snprintf(path, sizeof(path), "%s/%s", folder, entries[i]->d_name);
-        if (!error && is_program(path)) {
-            error = verify_file(path, path, programs);
-        }
-        free(entries[i]);
-    }
-    if (count >= 0) {
-        free(entries);
-    }
-    return error;
-}
-
-/* Where QEMU's build leaves them (meson.build): the daemon has a folder. */
-static struct qh_error *verify_folder(const char *folder,
-                                      struct programs *programs)
-{
-    char daemon[PATH_MAX];
-
-    snprintf(daemon, sizeof(daemon), "%s/storage-daemon", folder);
-    QH_TRY(verify_entries(folder, programs));
-    QH_TRY(verify_entries(daemon, programs));
-    if (!programs->count) {
-        return qh_error_try(
-            qh_error_path(
-                qh_error_new(QH_ERR_NOT_QEMU, "no QEMU program in this folder"),
-                folder),
-            "give the folder that configure was run in, after a build");
-    }
-    return NULL;
-}
-
-/* --- a process --- */
-
-static bool is_pid(const char *text)
-{
-    return *text && strspn(text, "0123456789") == strlen(text) &&
-           strlen(text) < 11;
-}
-
-static struct qh_error *verify_process(const char *pid,
-                                       struct programs *programs)
-{
-    char exe[64];
-    char path[PATH_MAX];
-    ssize_t length;
-
-    snprintf(exe, sizeof(exe), "/proc/%s/exe", pid);
-    length = readlink(exe, path, sizeof(path) - 1);
-    if (length < 0) {
-        bool gone = errno == ENOENT;
-        struct qh_error *error =
-            qh_error_errno(gone ? QH_ERR_NO_PROCESS : QH_ERR_PERMISSION, errno,
-                           "cannot find the program of process %s", pid);
-        return gone ? error
-                    : qh_error_try(error, "run it with sudo, or give the "
-                                          "program's path");
-    }
-    path[length] = 0;
-    /* The very file, also where it was replaced since. */
-    return verify_file(exe, path, programs);
-}
-
-static struct qh_error *verify(const char *path, struct programs *programs)
-{
-    struct stat stat_;
-
-    if (stat(path, &stat_) < 0) {
-        return is_pid(path) ? verify_process(path, programs)
-                            : cannot_open(path);
-    }
-    return S_ISDIR(stat_.st_mode) ? verify_folder(path, programs)
-                                  : verify_file(path, path, programs);
-}
 
 /* --- the command --- */
 
@@ -197,7 +59,7 @@ static struct qh_error *write_junit(const struct qh_verify_report *report,
 }
 
 static struct qh_error *print(const struct request *request,
-                              const struct programs *programs)
+                              const struct qh_programs *programs)
 {
     const char *no_color = getenv("NO_COLOR");
     const struct qh_verify_report report = {
@@ -214,7 +76,7 @@ static struct qh_error *print(const struct request *request,
                          : qh_verify_text(&report, stdout);
 }
 
-static int status_of(const struct programs *programs)
+static int status_of(const struct qh_programs *programs)
 {
     const struct qh_verify_report report = { .programs = programs->items,
                                              .count = programs->count };
@@ -227,6 +89,92 @@ static int status_of(const struct programs *programs)
     default:
         return QH_EXIT_INCOMPLETE;
     }
+}
+
+/* --- the trial --- */
+
+/* Those that hold a block layer and answer QMP. */
+static bool is_triable(const struct qh_verification *program)
+{
+    const char *slash = strrchr(program->path, '/');
+    const char *name = slash ? slash + 1 : program->path;
+
+    return strncmp(name, "qemu-storage-daemon", 19) == 0 ||
+           strncmp(name, "qemu-system-", 12) == 0;
+}
+
+static struct qh_error *try_one(const struct request *request,
+                                struct qh_programs *programs, size_t at)
+{
+    /* The driver does not work in our folder. A process's own file keeps its
+     * place below /proc: it may be nowhere else any more. */
+    QH_CLEANUP(qh_free_guard)
+    char *full = strncmp(programs->run_as[at], "/proc/", 6)
+                     ? realpath(programs->run_as[at], NULL)
+                     : NULL;
+    const struct qh_trial trial = {
+        .program = full ? full : programs->run_as[at],
+        .race_rounds = request->races,
+        .stress_rounds = request->rounds,
+        .progress = isatty(STDERR_FILENO) ? qh_progress_show : NULL,
+    };
+    int signum;
+    struct qh_error *error = qh_trial_run(&trial, programs->items[at], &signum);
+
+    if (trial.progress) {
+        qh_progress_clear();
+    }
+    if (!error && signum) {
+        /* All is cleaned up: end as if the signal had come now. */
+        signal(signum, SIG_DFL);
+        raise(signum);
+    }
+    return error;
+}
+
+/* Of a build folder, those that can be; of one program, that one. */
+static struct qh_error *try_programs(const struct request *request,
+                                     struct qh_programs *programs)
+{
+    bool any = false;
+
+    if (!request->races && !request->rounds) {
+        return NULL;
+    }
+    for (size_t i = 0; i < programs->count; i++) {
+        any = any || is_triable(programs->items[i]);
+    }
+    for (size_t i = 0; i < programs->count; i++) {
+        if (any && programs->count > 1 && !is_triable(programs->items[i])) {
+            continue;
+        }
+        QH_TRY(try_one(request, programs, i));
+    }
+    return NULL;
+}
+
+/* --- the command line --- */
+
+/* A number from 1 to `most`, or 0. */
+static unsigned number_of(const char *text, unsigned most)
+{
+    unsigned long number =
+        strspn(text, "0123456789") == strlen(text) && strlen(text) < 10
+            ? strtoul(text, NULL, 10)
+            : 0;
+
+    return number <= most ? (unsigned)number : 0;
+}
+
+static bool read_rounds(const struct qh_command *command, const char *option,
+                        const char *text, unsigned most, unsigned *ret)
+{
+    *ret = number_of(text, most);
+    if (!*ret) {
+        qh_usage_error(command, "--%s takes a number from 1 to %u, not %s",
+                       option, most, text);
+    }
+    return *ret;
 }
 
 /* Fills the request; gives 0, or the exit status once that is all. */
@@ -243,6 +191,19 @@ static int read_arguments(const struct qh_command *command, int argc,
             break;
         case OPTION_JUNIT:
             request->junit = optarg;
+            break;
+        case OPTION_RACE:
+            request->races = USUAL_RACES;
+            if (optarg && !read_rounds(command, "race", optarg,
+                                       QH_TRIAL_MOST_RACES, &request->races)) {
+                return QH_EXIT_USAGE;
+            }
+            break;
+        case OPTION_STRESS:
+            if (!read_rounds(command, "stress", optarg, QH_TRIAL_MOST_ROUNDS,
+                             &request->rounds)) {
+                return QH_EXIT_USAGE;
+            }
             break;
         case QH_OPTION_HELP:
             qh_print_help(command, stdout);
@@ -264,7 +225,7 @@ static int read_arguments(const struct qh_command *command, int argc,
 
 static int run(const struct qh_command *command, int argc, char **argv)
 {
-    QH_CLEANUP(programs_deinit) struct programs programs = { .count = 0 };
+    QH_CLEANUP(qh_programs_deinit) struct qh_programs programs = { .count = 0 };
     struct request request = { .path = NULL };
     struct qh_error *error;
     bool done;
@@ -273,7 +234,10 @@ static int run(const struct qh_command *command, int argc, char **argv)
     if (done) {
         return status;
     }
-    error = verify(request.path, &programs);
+    error = qh_programs_judge(request.path, &programs);
+    if (!error) {
+        error = try_programs(&request, &programs);
+    }
     if (!error) {
         error = print(&request, &programs);
     }
@@ -286,7 +250,10 @@ const struct qh_command qh_command_verify = {
     .about = "Says whether a build of QEMU can lose these wake-ups.",
     .more = "PATH is an executable or a QEMU build folder. Its machine code is "
             "judged;\n"
-            "nothing is run, and no symbols are needed.\n"
+            "nothing is run, and no symbols are needed. --race and --stress "
+            "run it:\n"
+            "a storage daemon or a system emulator, with an image of its own."
+            "\n"
             "\n"
             "Exit status: 0 safe, 1 vulnerable, 2 undetermined, 3 cannot be "
             "opened,\n"

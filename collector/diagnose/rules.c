@@ -5,6 +5,7 @@
 const struct qh_rule qh_rules[] = {
     { "sleep.erased", qh_rule_sleep_erased },
     { "graph.writer-unkicked", qh_rule_graph_writer_unkicked },
+    { "lock.cycle", qh_rule_lock_cycle },
     { "sleep.wake-lost", qh_rule_sleep_wake_lost },
 };
 const size_t qh_rule_count = QH_COUNT(qh_rules);

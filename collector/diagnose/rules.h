@@ -31,6 +31,10 @@ struct qh_error *
 qh_rule_graph_writer_unkicked(const struct qh_snapshot *snapshot,
                               struct qh_findings *findings) QH_MUST_CHECK;
 
+struct qh_error *qh_rule_lock_cycle(const struct qh_snapshot *snapshot,
+                                    struct qh_findings *findings)
+    QH_MUST_CHECK;
+
 /* Adds the context: what is good to know and no fault. */
 struct qh_error *qh_notes_take(const struct qh_snapshot *snapshot,
                                struct qh_findings *findings) QH_MUST_CHECK;

@@ -4,7 +4,9 @@
  * libdwfl knows the usual places: the build-id folders, .gnu_debuglink beside
  * the file and in .debug, /usr/lib/debug, debuginfod. What a user names with
  * --debuginfo is tried before, by the build-id alone: a file of another build
- * would tell wrong offsets without a word.
+ * would tell wrong offsets without a word. So is what stands in the usual
+ * places of a container, whose files are opened as the process itself sees
+ * them.
  */
 #include "dwarf/private.h"
 
@@ -70,10 +72,9 @@ static bool is_of_build(int fd, const char *build_id, bool *ret_elf)
 /* Adds one place to the list that the user is shown. */
 static void note_place(struct qh_debug *debug, const char *place)
 {
-    debug->places = debug->places
-                        ? qh_arena_printf(&debug->arena, "%s, %s",
-                                          debug->places, place)
-                        : qh_arena_strdup(&debug->arena, place);
+    debug->places = debug->places ? qh_arena_printf(&debug->arena, "%s, %s",
+                                                    debug->places, place)
+                                  : qh_arena_strdup(&debug->arena, place);
 }
 
 /* Opens `path` if it is the debug file; -1 if not, which is noted. */
@@ -129,6 +130,57 @@ static int try_given(struct qh_debug *debug, const char *debuglink,
     return -1;
 }
 
+/* Tries `path` as a process in a container sees it; -1 if not, which is noted
+ * as the path by which this host finds it. */
+static int try_one_inside(struct qh_debug *debug, const char *path,
+                          const char **ret_path)
+{
+    const struct qh_process *process = qh_target_process(debug->target);
+    bool is_elf = false;
+    int fd = -1;
+    struct qh_error *error = qh_target_open_inside(debug->target, path, &fd);
+    const char *shown = qh_arena_printf(&debug->arena, "/proc/%d/root%s",
+                                        (int)process->pid, path);
+
+    qh_error_destroy(error);
+    if (fd >= 0 && is_of_build(fd, debug->build_id, &is_elf)) {
+        *ret_path = shown;
+        return fd;
+    }
+    qh_close_guard(&fd);
+    note_place(debug, shown ? shown : "(out of memory)");
+    return -1;
+}
+
+/* The usual places of a target that has a root of its own. */
+static int try_inside(struct qh_debug *debug, const char *file_name,
+                      const char *debuglink, const char **ret_path)
+{
+    struct qh_arena *arena = &debug->arena;
+    const char *id = debug->build_id;
+    const char *slash = strrchr(file_name, '/');
+    int length = slash ? (int)(slash - file_name) : 0;
+    const char *link =
+        debuglink ? debuglink
+                  : qh_arena_printf(arena, "%s.debug", base_name(file_name));
+    const char *paths[] = {
+        qh_arena_printf(arena, "/usr/lib/debug/.build-id/%.2s/%s.debug", id,
+                        id + 2),
+        qh_arena_printf(arena, "%.*s/%s", length, file_name, link),
+        qh_arena_printf(arena, "%.*s/.debug/%s", length, file_name, link),
+        qh_arena_printf(arena, "/usr/lib/debug%.*s/%s", length, file_name,
+                        link),
+    };
+
+    for (size_t i = 0; i < QH_COUNT(paths); i++) {
+        int fd = paths[i] ? try_one_inside(debug, paths[i], ret_path) : -1;
+        if (fd >= 0) {
+            return fd;
+        }
+    }
+    return -1;
+}
+
 /* The places that dwfl_standard_find_debuginfo() goes through. */
 static void note_standard(struct qh_debug *debug, const char *file_name,
                           const char *debuglink)
@@ -139,16 +191,15 @@ static void note_standard(struct qh_debug *debug, const char *file_name,
     int length = slash ? (int)(slash - file_name) : 0;
 
     if (id[0]) {
-        note_place(debug,
-                   qh_arena_printf(arena,
-                                   "/usr/lib/debug/.build-id/%.2s/%s.debug",
-                                   id, id + 2));
+        note_place(debug, qh_arena_printf(
+                              arena, "/usr/lib/debug/.build-id/%.2s/%s.debug",
+                              id, id + 2));
     }
     if (!debuglink) {
         debuglink = qh_arena_printf(arena, "%s.debug", base_name(file_name));
     }
-    note_place(debug, qh_arena_printf(arena, "%.*s/%s", length, file_name,
-                                      debuglink));
+    note_place(debug,
+               qh_arena_printf(arena, "%.*s/%s", length, file_name, debuglink));
     note_place(debug, qh_arena_printf(arena, "%.*s/.debug/%s", length,
                                       file_name, debuglink));
     note_place(debug, qh_arena_printf(arena, "/usr/lib/debug%.*s/%s", length,
@@ -172,6 +223,14 @@ int qh_find_debuginfo(Dwfl_Module *module, void **userdata,
         fd = try_given(debug, debuglink, &given);
         if (fd >= 0) {
             *ret_file_name = strdup(given);
+        }
+    }
+    /* Not twice, which is for the file that a debug file shares with others. */
+    if (fd < 0 && debug->build_id[0] && !debug->debug_file &&
+        qh_target_has_own_root(debug->target)) {
+        fd = try_inside(debug, file_name, debuglink, &given);
+        if (fd >= 0) {
+            *ret_file_name = given ? strdup(given) : NULL;
         }
     }
     if (fd < 0) {

@@ -6,11 +6,20 @@
  * stays false, and the report has a gap. */
 #include "qemu/reader.h"
 
+/* More than a QEMU has; each stack that may be a coroutine's is held against
+ * all of them. */
+enum { MAX_BLOCKS = 4096 };
+
 static struct qh_error *add_block(struct qh_reader *reader, struct raddr block)
 {
     struct qh_ram *ram = &reader->ram;
     uint64_t host, bytes;
 
+    if (ram->count == MAX_BLOCKS) {
+        return qh_error_new(QH_ERR_INCONSISTENT,
+                            "there are more blocks of guest RAM than a QEMU "
+                            "has");
+    }
     QH_TRY(qh_read_field(reader, block, QH_F_RAM_HOST, &host));
     QH_TRY(qh_read_field(reader, block, QH_F_RAM_BYTES, &bytes));
     struct qh_range *range =

@@ -23,6 +23,15 @@ struct qh_hint {
     struct raddr ucontext; /* 0: not found */
 };
 
+/* Parts of the target's memory, gathered for qh_target_prefetch(). */
+struct qh_ranges {
+    struct qh_range *items; /* malloc'd; qh_ranges_guard() frees them */
+    size_t count, room;
+};
+struct qh_error *qh_ranges_add(struct qh_ranges *ranges, uint64_t start,
+                               uint64_t end) QH_MUST_CHECK;
+void qh_ranges_guard(struct qh_ranges *ranges);
+
 struct qh_qemu {
     struct qh_target *target;
     struct qh_debug *debug;
@@ -30,6 +39,7 @@ struct qh_qemu {
     struct qh_hint *hints; /* sorted by stack; malloc'd */
     size_t hint_count;
     size_t hint_room;
+    struct qh_ranges wanted; /* what the waits of the last sample lie in */
     /* What searches may still read besides heap and arenas, in bytes. */
     uint64_t search_budget;
 };
@@ -92,15 +102,6 @@ struct qh_reader {
     uint64_t *unresolved;
     size_t unresolved_count, unresolved_room;
 };
-
-/* Parts of the target's memory, gathered for qh_target_prefetch(). */
-struct qh_ranges {
-    struct qh_range *items; /* malloc'd; qh_ranges_guard() frees them */
-    size_t count, room;
-};
-struct qh_error *qh_ranges_add(struct qh_ranges *ranges, uint64_t start,
-                               uint64_t end) QH_MUST_CHECK;
-void qh_ranges_guard(struct qh_ranges *ranges);
 
 /* Turns an error into a gap; only what qh_snapshot_gap_error() hands back goes
  * on to the caller. */
@@ -190,6 +191,8 @@ struct qh_error *qh_read_locks(struct qh_reader *reader) QH_MUST_CHECK;
 struct qh_error *qh_copy_stacks(struct qh_reader *reader) QH_MUST_CHECK;
 /* Copies what the innermost frames of coroutines point to; stacks come first. */
 struct qh_error *qh_copy_pointees(struct qh_reader *reader) QH_MUST_CHECK;
+/* The same of what the waits of the last sample were read from. */
+struct qh_error *qh_prefetch_waits(struct qh_reader *reader) QH_MUST_CHECK;
 /* The registers that a CoroutineUContext's jmp_buf holds; ABSENT when no
  * thread told the pointer guard. */
 struct qh_error *qh_read_env(struct qh_reader *reader, struct raddr ucontext,
@@ -212,6 +215,8 @@ struct qh_error *qh_find_co_waits(struct qh_reader *reader) QH_MUST_CHECK;
 /* Notes queues of coroutines that run in a circle. */
 struct qh_error *qh_check_queues(struct qh_reader *reader) QH_MUST_CHECK;
 struct qh_error *qh_find_qmp_command(struct qh_reader *reader) QH_MUST_CHECK;
+/* What each thread waits for: wait.h. */
+struct qh_error *qh_read_thread_waits(struct qh_reader *reader) QH_MUST_CHECK;
 struct qh_error *qh_measure_blocked(struct qh_reader *reader) QH_MUST_CHECK;
 
 /* ---- stacks (stack.c) ---- */

@@ -29,6 +29,7 @@ void qh_qemu_destroy(struct qh_qemu *qemu)
 {
     if (qemu) {
         free(qemu->hints);
+        qh_ranges_guard(&qemu->wanted);
         free(qemu);
     }
 }
@@ -75,6 +76,7 @@ static struct qh_error *describe_process(struct qh_reader *reader)
     snapshot->held_by = process->held_by;
     QH_TRY(copy_string(arena, process->holder, &snapshot->holder));
     snapshot->pid = process->pid;
+    snapshot->inner_pid = process->inner_pid;
     QH_TRY(copy_string(arena, whole_name(process), &snapshot->name));
     QH_TRY(copy_string(arena, process->exe, &snapshot->exe));
     QH_TRY(copy_string(arena, process->core, &snapshot->core));
@@ -116,6 +118,7 @@ static struct qh_error *read_stopped(struct qh_reader *reader)
     QH_TRY(qh_read_contexts(reader));
     QH_TRY(qh_read_sleepers(reader));
     QH_TRY(qh_read_locks(reader));
+    QH_TRY(qh_prefetch_waits(reader));
     return qh_copy_pointees(reader);
 }
 
@@ -147,6 +150,7 @@ static struct qh_error *judge_copies(struct qh_reader *reader)
     QH_TRY(qh_judge_threads(reader));
     QH_TRY(qh_finish_sleepers(reader));
     QH_TRY(qh_finish_locks(reader));
+    QH_TRY(qh_read_thread_waits(reader));
     QH_TRY(qh_check_queues(reader));
     QH_TRY(qh_find_qmp_command(reader));
     QH_TRY(qh_find_co_waits(reader));

@@ -4,9 +4,11 @@
 
 #include <string.h>
 
-/* More than all lists of a real QEMU have together. It is one budget for the
- * whole sample: lists of lists could be made to lead to one another. */
-#define MAX_NODES (1u << 20)
+/* More than all lists of a real QEMU have together: with 10,000 coroutines
+ * there may be 26 for each. It is one budget for the whole sample: lists of
+ * lists could be made to lead to one another. What is kept of a node takes up
+ * to 2 KiB until it is printed, so that this bounds qhang's memory, too. */
+#define MAX_NODES (1u << 18)
 
 bool qh_has_field(const struct qh_reader *reader, enum qh_field_id id)
 {

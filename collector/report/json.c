@@ -36,6 +36,8 @@ struct json_object *qh_json_target(struct qh_json *json,
     qh_json_put(json, item, "kind",
                 qh_json_text(json, kind_name(snapshot->kind)));
     qh_json_put(json, item, "pid", qh_json_id(json, snapshot->pid));
+    qh_json_put(json, item, "inner_pid",
+                qh_json_id(json, snapshot->inner_pid));
     qh_json_put(json, item, "name", qh_json_text(json, snapshot->name));
     qh_json_put(json, item, "exe", qh_json_text(json, snapshot->exe));
     qh_json_put(json, item, "stopped",
@@ -90,6 +92,7 @@ static struct json_object *report_of(struct qh_json *json,
                 qh_json_address(json, snapshot->main_context));
     qh_json_put(json, root, "bql_owner", qh_json_id(json, snapshot->bql_owner));
     qh_json_put(json, root, "graph_lock", qh_json_graph(json, snapshot));
+    qh_json_put(json, root, "graph", qh_json_wait_graph(json, report->graph));
     qh_json_put(json, root, "threads", qh_json_threads(json, snapshot));
     qh_json_put(json, root, "contexts", qh_json_contexts(json, snapshot));
     qh_json_put(json, root, "timers", qh_json_timers(json, snapshot));

@@ -7,7 +7,7 @@
 #ifndef QH_JSON_PARTS_H
 #define QH_JSON_PARTS_H
 
-#include "diagnose/diagnose.h"
+#include "diagnose/graph.h"
 #include "report/json_value.h"
 
 struct json_object *qh_json_target(struct qh_json *json,
@@ -31,6 +31,8 @@ struct json_object *qh_json_waits(struct qh_json *json,
 /* null when this QEMU has no graph lock, or it could not be read. */
 struct json_object *qh_json_graph(struct qh_json *json,
                                   const struct qh_snapshot *snapshot);
+struct json_object *qh_json_wait_graph(struct qh_json *json,
+                                       const struct qh_wait_graph *graph);
 struct json_object *qh_json_gaps(struct qh_json *json,
                                  const struct qh_snapshot *snapshot);
 struct json_object *qh_json_findings(struct qh_json *json,

@@ -47,6 +47,14 @@ struct json_object *qh_json_bool(struct qh_json *json, bool value)
     return checked(json, json_object_new_boolean(value));
 }
 
+struct json_object *qh_json_real(struct qh_json *json, double value)
+{
+    char text[64];
+
+    snprintf(text, sizeof(text), "%.6f", value);
+    return checked(json, json_object_new_double_s(value, text));
+}
+
 struct json_object *qh_json_time(struct qh_json *json, int64_t ns)
 {
     return ns == QH_TIME_UNKNOWN ? NULL : qh_json_int(json, ns);

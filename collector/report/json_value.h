@@ -25,6 +25,8 @@ struct json_object *qh_json_text(struct qh_json *json, const char *text);
 struct json_object *qh_json_int(struct qh_json *json, int64_t value);
 struct json_object *qh_json_uint(struct qh_json *json, uint64_t value);
 struct json_object *qh_json_bool(struct qh_json *json, bool value);
+/* With up to 6 digits behind the point. */
+struct json_object *qh_json_real(struct qh_json *json, double value);
 /* A time in ns; QH_TIME_UNKNOWN becomes null. */
 struct json_object *qh_json_time(struct qh_json *json, int64_t ns);
 /* A tid or the like; 0 becomes null. */

@@ -15,6 +15,9 @@ static void print_identity(struct qh_wrap *wrap,
     if (snapshot->pid) {
         qh_wrap_printf(wrap, "%d", (int)snapshot->pid);
     }
+    if (snapshot->inner_pid && snapshot->inner_pid != snapshot->pid) {
+        qh_wrap_printf(wrap, "(%d inside)", (int)snapshot->inner_pid);
+    }
     qh_wrap_piece(wrap, snapshot->name && *snapshot->name ? snapshot->name
                                                           : "(no name)");
     if (snapshot->build_id && *snapshot->build_id) {
@@ -222,6 +225,7 @@ struct qh_error *qh_report_text(const struct qh_report *report, FILE *out)
     if (!findings->count) {
         print_clean(report, out);
     }
+    qh_text_chain(report, out);
     print_notes(findings, out);
     qh_text_gaps(report, out);
     return ferror(out)

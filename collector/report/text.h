@@ -15,6 +15,10 @@ void qh_text_gaps(const struct qh_report *report, FILE *out);
 void qh_text_finding(const struct qh_report *report,
                      const struct qh_finding *finding, FILE *out);
 
+/* The chain from the main thread to the culprit, where that says more than the
+ * findings do. */
+void qh_text_chain(const struct qh_report *report, FILE *out);
+
 /* "main thread 19795" or "iothread io0 (19797)", in pieces, the last with
  * `behind` right after it ("," or ""). */
 void qh_text_thread(struct qh_wrap *wrap, const struct qh_thread *thread,

@@ -73,15 +73,18 @@ static void print_waiter(const struct qh_snapshot *snapshot,
     qh_wrap_end(&wrap);
 }
 
-static void print_sleeper(const struct qh_snapshot *snapshot,
-                          const struct qh_finding *finding, FILE *out)
+static void print_stuck(const struct qh_snapshot *snapshot,
+                        const struct qh_finding *finding, FILE *out)
 {
     const struct qh_coroutine *coroutine =
         qh_snapshot_coroutine(snapshot, finding->coroutine);
     const struct qh_thread *home = qh_snapshot_thread(snapshot, finding->tid);
     struct qh_wrap wrap;
 
-    qh_wrap_begin(&wrap, out, "sleeper");
+    bool sleeps = coroutine && coroutine->scheduled &&
+                  !strcmp(coroutine->scheduled, "qemu_co_sleep_ns");
+
+    qh_wrap_begin(&wrap, out, sleeps ? "sleeper" : "stuck");
     qh_wrap_printf(&wrap, "coroutine 0x%" PRIx64, finding->coroutine.value);
     if (coroutine && coroutine->entry) {
         qh_wrap_printf(&wrap, "%s%s", coroutine->entry, home ? "," : "");
@@ -178,6 +181,15 @@ static void print_fixed_in(const struct qh_report *report,
     qh_wrap_end(&wrap);
 }
 
+static void print_more(const struct qh_finding *finding, FILE *out)
+{
+    struct qh_wrap wrap;
+
+    qh_wrap_begin(&wrap, out, "more");
+    qh_wrap_printf(&wrap, "qhang explain %s", finding->rule);
+    qh_wrap_end(&wrap);
+}
+
 void qh_text_finding(const struct qh_report *report,
                      const struct qh_finding *finding, FILE *out)
 {
@@ -191,8 +203,9 @@ void qh_text_finding(const struct qh_report *report,
         print_waiter(snapshot, waiter, out);
     }
     if (finding->coroutine.value) {
-        print_sleeper(snapshot, finding, out);
+        print_stuck(snapshot, finding, out);
     }
     print_evidence(finding, out);
     print_fixed_in(report, finding, out);
+    print_more(finding, out);
 }

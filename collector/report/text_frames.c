@@ -31,12 +31,12 @@ static size_t frame_of(const struct qh_backtrace *stack, const char *function)
 static bool is_inner_plumbing(const char *name)
 {
     static const char *const plumbing[] = {
-        "ppoll",          "poll",
-        "epoll_wait",     "epoll_pwait",
-        "syscall",        "io_uring_enter",
-        "futex_wait",     "qemu_coroutine_switch",
-        "swapcontext",    "qemu_coroutine_yield",
-        "qemu_poll_ns",   "fdmon_io_uring_wait",
+        "ppoll",           "poll",
+        "epoll_wait",      "epoll_pwait",
+        "syscall",         "io_uring_enter",
+        "futex_wait",      "qemu_coroutine_switch",
+        "swapcontext",     "qemu_coroutine_yield",
+        "qemu_poll_ns",    "fdmon_io_uring_wait",
         "fdmon_poll_wait", "fdmon_epoll_wait",
     };
 
@@ -44,12 +44,31 @@ static bool is_inner_plumbing(const char *name)
            is_one_of(name, plumbing, QH_COUNT(plumbing));
 }
 
+/* Whether the thread serves something from within that aio_poll(), so that it
+ * stands further in. */
+static bool is_serving(const struct qh_backtrace *stack, size_t poll)
+{
+    static const char *const serving[] = {
+        "aio_bh_poll",           "aio_bh_call",
+        "aio_dispatch",          "aio_dispatch_handler",
+        "aio_dispatch_handlers", "aio_dispatch_ready_handlers",
+        "timerlist_run_timers",  "qemu_aio_coroutine_enter",
+    };
+
+    for (size_t i = 0; i < poll; i++) {
+        if (is_one_of(stack->frames[i].function, serving, QH_COUNT(serving))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 size_t qh_text_first_frame(const struct qh_backtrace *stack)
 {
     size_t poll = frame_of(stack, "aio_poll");
     size_t first = 0;
 
-    if (poll + 1 < stack->count) {
+    if (poll + 1 < stack->count && !is_serving(stack, poll)) {
         return poll + 1;
     }
     while (first < stack->count &&
@@ -62,17 +81,20 @@ size_t qh_text_first_frame(const struct qh_backtrace *stack)
 /* One past the last frame worth showing. */
 static size_t last_frame(const struct qh_backtrace *stack, size_t first)
 {
-    static const char *const outer[] = {
-        "coroutine_trampoline", "__start_context", "clone", "clone3",
-        "__clone3",             "start_thread",    "_start",
-        "__libc_start_main",    "__libc_start_call_main"
-    };
+    static const char *const outer[] = { "coroutine_trampoline",
+                                         "__start_context",
+                                         "clone",
+                                         "clone3",
+                                         "__clone3",
+                                         "start_thread",
+                                         "_start",
+                                         "__libc_start_main",
+                                         "__libc_start_call_main" };
     size_t last = stack->count;
 
-    while (last > first + 1 &&
-           (!stack->frames[last - 1].function ||
-            is_one_of(stack->frames[last - 1].function, outer,
-                      QH_COUNT(outer)))) {
+    while (last > first + 1 && (!stack->frames[last - 1].function ||
+                                is_one_of(stack->frames[last - 1].function,
+                                          outer, QH_COUNT(outer)))) {
         last--;
     }
     return last;
@@ -126,8 +148,7 @@ void qh_text_frames(struct qh_wrap *wrap, const struct qh_backtrace *stack,
         }
         snprintf(link, sizeof(link), "%s%s", i == first ? "" : "<- ",
                  frame->function ? frame->function : "?");
-        if (!print_link(wrap, link, i + 1 == last && !stack->cut,
-                        max_lines)) {
+        if (!print_link(wrap, link, i + 1 == last && !stack->cut, max_lines)) {
             return;
         }
     }

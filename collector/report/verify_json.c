@@ -3,6 +3,25 @@
 #include "report/json_value.h"
 #include "report/verify.h"
 
+/* What running the program came to, null where it was not run. */
+static struct json_object *trial_of(struct qh_json *json,
+                                    const struct qh_verify_trial *trial)
+{
+    struct json_object *item = trial ? qh_json_object(json) : NULL;
+
+    if (item) {
+        qh_json_put(json, item, "rounds", qh_json_uint(json, trial->rounds));
+        qh_json_put(json, item, "hung", qh_json_uint(json, trial->hung));
+        qh_json_put(json, item, "agreed", qh_json_uint(json, trial->agreed));
+        qh_json_put(json, item, "late", qh_json_uint(json, trial->late));
+        qh_json_put(json, item, "seconds", qh_json_real(json, trial->seconds));
+        qh_json_put(json, item, "at_most",
+                    trial->at_most < 0 ? NULL
+                                       : qh_json_real(json, trial->at_most));
+    }
+    return item;
+}
+
 static struct json_object *check_of(struct qh_json *json,
                                     const struct qh_verify_check *check)
 {
@@ -21,6 +40,7 @@ static struct json_object *check_of(struct qh_json *json,
         }
     }
     qh_json_put(json, item, "code", code);
+    qh_json_put(json, item, "trial", trial_of(json, check->trial));
     return item;
 }
 
@@ -48,7 +68,7 @@ static void put_program(struct qh_json *json, struct json_object *item,
     qh_json_put(json, item, "build_id", qh_json_text(json, program->build_id));
     qh_json_put(json, item, "verdict",
                 qh_json_text(json, qh_safety_name(program->verdict)));
-    for (int i = 0; i < QH_VERIFY_CHECKS; i++) {
+    for (unsigned i = 0; i < program->check_count; i++) {
         qh_json_append(json, checks, check_of(json, &program->checks[i]));
     }
     qh_json_put(json, item, "checks", checks);

@@ -67,7 +67,7 @@ static unsigned count(const struct qh_verification *program,
 {
     unsigned found = 0;
 
-    for (int i = 0; i < QH_VERIFY_CHECKS; i++) {
+    for (unsigned i = 0; i < program->check_count; i++) {
         found += program->checks[i].verdict == verdict;
     }
     return found;
@@ -83,11 +83,11 @@ struct qh_error *qh_verify_junit(const struct qh_verify_report *report,
         fputs(" <testsuite", out);
         print_attribute("name", program->path, out);
         fprintf(out,
-                " tests=\"%d\" failures=\"%u\" errors=\"%u\" "
+                " tests=\"%u\" failures=\"%u\" errors=\"%u\" "
                 "skipped=\"%u\">\n",
-                QH_VERIFY_CHECKS, count(program, QH_VULNERABLE),
+                program->check_count, count(program, QH_VULNERABLE),
                 count(program, QH_UNDETERMINED), count(program, QH_NOT_THERE));
-        for (int c = 0; c < QH_VERIFY_CHECKS; c++) {
+        for (unsigned c = 0; c < program->check_count; c++) {
             print_check(program, &program->checks[c], out);
         }
         fputs(" </testsuite>\n", out);

@@ -7,18 +7,14 @@
 #include <errno.h>
 #include <string.h>
 
-static int rank(enum qh_safety verdict)
-{
-    return verdict == QH_VULNERABLE ? 2 : verdict == QH_UNDETERMINED;
-}
-
 const struct qh_verification *
 qh_verify_worst(const struct qh_verify_report *report)
 {
     const struct qh_verification *worst = report->programs[0];
 
     for (size_t i = 1; i < report->count; i++) {
-        if (rank(report->programs[i]->verdict) > rank(worst->verdict)) {
+        if (qh_safety_rank(report->programs[i]->verdict) >
+            qh_safety_rank(worst->verdict)) {
             worst = report->programs[i];
         }
     }
@@ -50,19 +46,37 @@ static void print_head(const struct qh_verify_report *report,
     qh_wrap_end(&wrap);
 }
 
-/* "sleep-wake" stands in a column for "wake". */
-static const char *label_of(const struct qh_verify_check *check)
+/* Races with one reason for all of them, such as what is missing here. */
+static bool is_alike(const struct qh_verify_check *a,
+                     const struct qh_verify_check *b)
+{
+    return strchr(a->name, '.') && strchr(b->name, '.') && !a->where &&
+           !b->where && a->verdict == b->verdict && strcmp(a->why, b->why) == 0;
+}
+
+/* "sleep-wake" stands in a column for "wake", "race.erased" for "race", and
+ * the `alike` ones that follow are named along with it. */
+static void begin_check(const struct qh_verify_check *check, unsigned alike,
+                        FILE *out, struct qh_wrap *wrap)
 {
     const char *dash = strrchr(check->name, '-');
 
-    return dash ? dash + 1 : check->name;
+    if (!strchr(check->name, '.')) {
+        qh_wrap_begin(wrap, out, dash ? dash + 1 : check->name);
+        return;
+    }
+    qh_wrap_begin(wrap, out, "race");
+    for (unsigned i = 0; i <= alike; i++) {
+        qh_wrap_printf(wrap, "%s,", strchr(check[i].name, '.') + 1);
+    }
 }
 
-static void print_check(const struct qh_verify_check *check, FILE *out)
+static void print_check(const struct qh_verify_check *check, unsigned alike,
+                        FILE *out)
 {
     struct qh_wrap wrap;
 
-    qh_wrap_begin(&wrap, out, label_of(check));
+    begin_check(check, alike, out, &wrap);
     qh_wrap_printf(&wrap, "%s:", qh_safety_name(check->verdict));
     qh_wrap_words(&wrap, check->why);
     if (check->where) {
@@ -79,6 +93,35 @@ static void print_check(const struct qh_verify_check *check, FILE *out)
         }
     }
     qh_wrap_end(&wrap);
+}
+
+/* One row of the table for each check that ran the program. */
+static void print_trials(const struct qh_verification *program, FILE *out)
+{
+    struct qh_wrap wrap;
+    bool begun = false;
+
+    for (unsigned i = 0; i < program->check_count; i++) {
+        const struct qh_verify_trial *trial = program->checks[i].trial;
+
+        if (!trial || !trial->rounds) {
+            continue;
+        }
+        if (!begun) {
+            qh_wrap_begin(&wrap, out, "trials");
+            qh_wrap_printf(&wrap, "%-20s %6s %6s %9s %5s %7s", "", "rounds",
+                           "hung", "as judged", "late", "s each");
+            begun = true;
+        }
+        qh_wrap_break(&wrap);
+        qh_wrap_printf(&wrap, "%-20s %6u %6u %9u %5u %7.1f",
+                       program->checks[i].name, trial->rounds, trial->hung,
+                       trial->agreed, trial->late,
+                       trial->seconds / trial->rounds);
+    }
+    if (begun) {
+        qh_wrap_end(&wrap);
+    }
 }
 
 static bool is_told(const struct qh_verification *program, size_t at)
@@ -120,9 +163,15 @@ static void print_program(const struct qh_verify_report *report,
     struct qh_wrap wrap;
 
     print_head(report, program, out);
-    for (int i = 0; i < QH_VERIFY_CHECKS; i++) {
-        print_check(&program->checks[i], out);
+    for (unsigned i = 0, alike; i < program->check_count; i += alike + 1) {
+        for (alike = 0;
+             i + alike + 1 < program->check_count &&
+             is_alike(&program->checks[i], &program->checks[i + alike + 1]);
+             alike++) {
+        }
+        print_check(&program->checks[i], alike, out);
     }
+    print_trials(program, out);
     print_users(program, out);
     if (program->verdict == QH_VULNERABLE) {
         qh_wrap_begin(&wrap, out, "fixed in");

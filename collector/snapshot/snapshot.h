@@ -237,6 +237,7 @@ struct qh_snapshot {
     pid_t held_by;      /* held: the tracer, 0 when none is to be seen */
     const char *holder; /* its comm */
     pid_t pid;
+    pid_t inner_pid;  /* what it is to itself; 0: not known */
     const char *name; /* comm */
     const char *exe;
     const char *core; /* path, NULL for a process */

@@ -68,6 +68,9 @@ struct qh_wait {
     struct raddr owner_coroutine;
     struct qh_operand *operands;
     size_t operand_count;
+    /* Live: an operand was read after the target ran on, so that it need not
+     * go with the rest of the sample. The next one has it in time. */
+    bool late;
 };
 
 #endif

@@ -87,6 +87,15 @@ void qh_cache_pages(const struct qh_cache *cache, struct qh_cached *ret)
     qsort(ret, count, sizeof(*ret), by_page);
 }
 
+bool qh_cache_holds_before(const struct qh_cache *cache, uint64_t page,
+                           size_t offset, size_t used)
+{
+    const struct qh_cached *place =
+        cache->count ? place_of(cache, page) : NULL;
+
+    return place && place->key && offset >= place->from && place->part < used;
+}
+
 static struct qh_error *grow_table(struct qh_cache *cache, size_t pages)
 {
     struct qh_cached *old = cache->places;

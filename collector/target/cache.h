@@ -49,6 +49,9 @@ const unsigned char *qh_cache_find(const struct qh_cache *cache, uint64_t page,
                                    size_t offset);
 /* What it holds, into `ret` with room for cache->count, in order of page. */
 void qh_cache_pages(const struct qh_cache *cache, struct qh_cached *ret);
+/* Whether that byte of the page is held since before `used` units were. */
+bool qh_cache_holds_before(const struct qh_cache *cache, uint64_t page,
+                           size_t offset, size_t used);
 /*
  * Makes room for `count` more parts of pages, from offset `from[i]` to the end
  * of each; `ret[i]` is where the caller is to put them. `from` is a multiple of

@@ -94,6 +94,11 @@ static struct qh_error *core_clock(struct qh_target *target, int clock,
 {
     struct qh_core *core = target->core;
 
+    if (core->capture.present) {
+        *ret_ns = clock == CLOCK_MONOTONIC ? core->capture.monotonic_ns
+                                           : core->capture.realtime_ns;
+        return NULL;
+    }
     if (!is_from_here(target)) {
         return qh_error_new(QH_ERR_ABSENT,
                             "a core stores no clock, and this one is not from "
@@ -109,6 +114,14 @@ static struct qh_error *core_clock(struct qh_target *target, int clock,
 static struct qh_error *core_eventfd_count(struct qh_target *target, int fd,
                                            uint64_t *ret_count)
 {
+    const struct qh_core_capture *capture = &target->core->capture;
+
+    for (size_t i = 0; i < capture->eventfd_count; i++) {
+        if (capture->eventfds[i].fd == fd) {
+            *ret_count = capture->eventfds[i].count;
+            return NULL;
+        }
+    }
     return qh_error_new(QH_ERR_ABSENT, "a core holds no descriptors");
 }
 
@@ -210,8 +223,7 @@ static struct qh_error *open_file(struct qh_target *target, const char *path)
     struct stat st;
     size_t size = 0;
 
-    struct qh_error *error =
-        qh_open_regular(AT_FDCWD, path, false, &core->fd);
+    struct qh_error *error = qh_open_regular(AT_FDCWD, path, false, &core->fd);
     if (error) {
         return qh_error_try(error, "give the path of a core file; coredumpctl "
                                    "or /proc/sys/kernel/core_pattern tell "

@@ -14,10 +14,12 @@
 #include <gelf.h>
 #include <time.h>
 
-/* Where the bytes of the mapping with the same index are in the file. */
-struct qh_core_data {
+/* One PT_LOAD: where the bytes from `start` on are in the file. */
+struct qh_core_piece {
+    uint64_t start, end; /* in memory, MemSz and all */
     uint64_t offset;
     uint64_t claimed; /* bytes that were written, should the file be whole */
+    uint64_t present; /* of them, those that are there */
 };
 
 /* One entry of NT_FILE. */
@@ -37,6 +39,28 @@ struct qh_core_image {
     size_t phdr_count;
 };
 
+/* What a capture tells beyond a core; see note.h. */
+struct qh_core_capture {
+    bool present;
+    const char *facts; /* the notes, in the image; NULL for none */
+    size_t facts_bytes;
+    const char *maps;
+    size_t maps_bytes;
+    int64_t monotonic_ns, realtime_ns;
+    struct qh_range *left_out; /* in order of address */
+    size_t left_out_count;
+    struct qh_core_eventfd *eventfds;
+    size_t eventfd_count;
+    /* How many zeros may still be made up: a file that lies about its map has
+     * no end of them, and a search would read them all. */
+    uint64_t zeros_left;
+};
+
+struct qh_core_eventfd {
+    int64_t fd;
+    uint64_t count;
+};
+
 struct qh_core {
     int fd;
     Elf *elf;
@@ -45,7 +69,9 @@ struct qh_core {
     int64_t written_ns; /* CLOCK_REALTIME when the core was last written */
     const char *exe;    /* as given by the user, else NULL */
     const char *cut;    /* why the unpacked file may be short, or NULL */
-    struct qh_core_data *data;    /* parallel to target->mappings */
+    struct qh_core_piece *pieces; /* in order of address */
+    size_t piece_count;
+    struct qh_core_capture capture;
     struct qh_core_image *images; /* parallel to target->modules, or NULL */
     struct qh_core_file *files;   /* in order of address */
     size_t file_count;
@@ -58,6 +84,18 @@ struct qh_core {
 struct qh_error *qh_core_read_notes(struct qh_target *target) QH_MUST_CHECK;
 /* core_maps.c: the mappings, from PT_LOAD and NT_FILE. */
 struct qh_error *qh_core_read_maps(struct qh_target *target) QH_MUST_CHECK;
+
+/*
+ * core_capture.c: what qhang's own notes say of the threads, clocks and
+ * eventfds. Notes of another version, or damaged ones, are left alone, and the
+ * core is read as any other.
+ */
+struct qh_error *qh_core_read_facts(struct qh_target *target) QH_MUST_CHECK;
+/* Whether an unstored byte of the mapping is known to be zero, or to be as it
+ * is in the file; `*ret_end` is where that may change. */
+bool qh_core_is_untouched(const struct qh_target *target,
+                          const struct qh_mapping *mapping, uint64_t address,
+                          uint64_t *ret_end);
 
 /* core_memory.c */
 struct qh_error *qh_core_read(struct qh_target *target, uint64_t address,

@@ -7,7 +7,7 @@
 /* A mapping and its bytes, while they are being sorted. */
 struct piece {
     struct qh_mapping mapping;
-    struct qh_core_data data;
+    struct qh_core_piece bytes;
 };
 
 /* The NT_FILE entry that holds `address`, or NULL. */
@@ -49,7 +49,13 @@ static void add_segment(struct qh_core *core, const GElf_Phdr *phdr,
         .path = file ? file->path : "",
         .file_offset = file ? file->offset + (phdr->p_vaddr - file->start) : 0,
     };
-    piece->data = (struct qh_core_data){ phdr->p_offset, claimed };
+    piece->bytes = (struct qh_core_piece){
+        .start = piece->mapping.start,
+        .end = piece->mapping.end,
+        .offset = phdr->p_offset,
+        .claimed = claimed,
+        .present = piece->mapping.present_bytes,
+    };
     if (claimed > there && phdr->p_offset + claimed > core->damaged_at) {
         core->damaged_at = phdr->p_offset + claimed;
     }
@@ -127,19 +133,60 @@ static size_t add_files(const struct qh_core *core, struct piece *pieces,
     return all;
 }
 
+/* What NT_FILE alone knows of has no bytes in the core. */
+static struct qh_error *publish_pieces(struct qh_target *target,
+                                       const struct piece *pieces, size_t count)
+{
+    struct qh_core *core = target->core;
+
+    core->pieces =
+        qh_arena_alloc(&target->arena, (count + 1) * sizeof(*core->pieces));
+    if (!core->pieces) {
+        return qh_error_no_memory();
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (pieces[i].bytes.claimed) {
+            core->pieces[core->piece_count++] = pieces[i].bytes;
+        }
+    }
+    return NULL;
+}
+
+/* A capture knows the map as it was; its PT_LOADs are smaller than that. */
+static struct qh_error *publish_captured(struct qh_target *target)
+{
+    struct qh_core_capture *capture = &target->core->capture;
+    char *text = qh_arena_strdup(&target->arena, capture->maps);
+
+    if (!text) {
+        return qh_error_no_memory();
+    }
+    struct qh_error *error = qh_maps_parse(target, text);
+    if (error && error->code == QH_ERR_INCONSISTENT) {
+        qh_error_destroy(error);
+        capture->present = false; /* then it is like any other core */
+        return NULL;
+    }
+    return error;
+}
+
 static struct qh_error *publish(struct qh_target *target,
                                 const struct piece *pieces, size_t count)
 {
+    QH_TRY(publish_pieces(target, pieces, count));
+    if (target->core->capture.present) {
+        QH_TRY(publish_captured(target));
+    }
+    if (target->core->capture.present) {
+        return NULL;
+    }
     target->mappings =
         qh_arena_alloc(&target->arena, (count + 1) * sizeof(*target->mappings));
-    target->core->data = qh_arena_alloc(
-        &target->arena, (count + 1) * sizeof(*target->core->data));
-    if (!target->mappings || !target->core->data) {
+    if (!target->mappings) {
         return qh_error_no_memory();
     }
     for (size_t i = 0; i < count; i++) {
         target->mappings[i] = pieces[i].mapping;
-        target->core->data[i] = pieces[i].data;
     }
     target->mapping_count = count;
     return NULL;

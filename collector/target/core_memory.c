@@ -85,20 +85,21 @@ static bool is_written(const struct qh_core_image *image,
 }
 
 /* As many bytes as the mapped file has for [address, address + bytes), all of
- * which lie in `mapping`. */
+ * which lie in `mapping`. `untouched`: they are known to be as in the file. */
 static size_t read_file(struct qh_target *target,
                         const struct qh_mapping *mapping, uint64_t address,
-                        void *buffer, size_t bytes)
+                        void *buffer, size_t bytes, bool untouched)
 {
     const struct qh_module *module;
     uint64_t at = mapping->file_offset + (address - mapping->start);
     size_t to_page_end = QH_PAGE_BYTES - address % QH_PAGE_BYTES;
 
-    if (mapping->path[0] != '/' || mapping->writable) {
+    if (mapping->path[0] != '/' || (mapping->writable && !untouched)) {
         return 0;
     }
     struct qh_core_image *image = image_at(target, address, &module);
-    if (!image || is_written(image, module, address) || at >= image->size) {
+    if (!image || at >= image->size ||
+        (!untouched && is_written(image, module, address))) {
         return 0;
     }
     if (bytes > to_page_end) {
@@ -111,35 +112,76 @@ static size_t read_file(struct qh_target *target,
     return bytes;
 }
 
+/* The first piece that ends behind `address`, or the end of the table. */
+static const struct qh_core_piece *piece_from(const struct qh_core *core,
+                                              uint64_t address)
+{
+    size_t low = 0, high = core->piece_count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (core->pieces[middle].start + core->pieces[middle].claimed <=
+            address) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return &core->pieces[low];
+}
+
+/* [address, address + bytes) lies in `mapping`, and no piece has it. */
+static size_t read_unstored(struct qh_target *target,
+                            const struct qh_mapping *mapping, uint64_t address,
+                            void *buffer, size_t bytes)
+{
+    uint64_t end = address + bytes;
+    bool untouched = qh_core_is_untouched(target, mapping, address, &end);
+
+    bytes = (size_t)(end - address);
+    if (untouched && mapping->path[0] != '/') {
+        uint64_t *left = &target->core->capture.zeros_left;
+        bytes = bytes < *left ? bytes : (size_t)*left;
+        *left -= bytes;
+        memset(buffer, 0, bytes);
+        return bytes;
+    }
+    return read_file(target, mapping, address, buffer, bytes, untouched);
+}
+
 /* Reads on until the mapping ends or changes from core to file; 0 when there
  * is nothing. */
 static size_t read_piece(struct qh_target *target, uint64_t address,
                          void *buffer, size_t bytes)
 {
+    const struct qh_core *core = target->core;
     const struct qh_mapping *mapping =
         qh_target_mapping_at(target, qh_raddr(address));
 
     if (!mapping) {
         return 0;
     }
-    const struct qh_core_data *data =
-        &target->core->data[mapping - target->mappings];
-    uint64_t offset = address - mapping->start;
+    const struct qh_core_piece *piece = piece_from(core, address);
+    bool last = piece == core->pieces + core->piece_count;
     if (bytes > mapping->end - address) {
         bytes = mapping->end - address;
     }
-    if (offset < mapping->present_bytes) {
-        if (bytes > mapping->present_bytes - offset) {
-            bytes = mapping->present_bytes - offset;
+    if (!last && piece->start <= address) {
+        uint64_t offset = address - piece->start;
+        if (offset >= piece->present) {
+            return 0; /* what was written and is cut off */
         }
-        memcpy(buffer, target->core->image + data->offset + offset, bytes);
+        if (bytes > piece->present - offset) {
+            bytes = piece->present - offset;
+        }
+        memcpy(buffer, core->image + piece->offset + offset, bytes);
         target->bytes_read += bytes;
         return bytes;
     }
-    /* What was written and is cut off may differ from the file. */
-    return offset < data->claimed
-               ? 0
-               : read_file(target, mapping, address, buffer, bytes);
+    if (!last && bytes > piece->start - address) {
+        bytes = piece->start - address;
+    }
+    return read_unstored(target, mapping, address, buffer, bytes);
 }
 
 struct qh_error *qh_core_read_some(struct qh_target *target, uint64_t address,

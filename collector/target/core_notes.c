@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "target/arch.h"
 #include "target/core.h"
+#include "target/note.h"
 
 #include <string.h>
 #include <sys/procfs.h>
@@ -28,6 +29,7 @@ static struct qh_error *read_thread(struct qh_target *target, const void *desc,
     memcpy(&status, desc, sizeof(status));
     memcpy(&user, &status.pr_reg, sizeof(user));
     task->tid = status.pr_pid;
+    task->own_tid = status.pr_pid;
     task->stop = QH_TASK_STOPPED;
     qh_arch_registers(&user, &task->regs, &task->fs_base, &task->orig_rax);
     return NULL;
@@ -105,6 +107,18 @@ static struct qh_error *read_note(struct qh_target *target, uint32_t type,
     }
 }
 
+static void read_own_note(struct qh_core *core, uint32_t type, const char *desc,
+                          size_t bytes)
+{
+    if (type == QH_NOTE_FACTS && !core->capture.facts) {
+        core->capture.facts = desc;
+        core->capture.facts_bytes = bytes;
+    } else if (type == QH_NOTE_MAPS && !core->capture.maps) {
+        core->capture.maps = desc;
+        core->capture.maps_bytes = bytes;
+    }
+}
+
 static struct qh_error *cut_in_notes(const struct qh_target *target)
 {
     return qh_error_path(
@@ -132,6 +146,10 @@ static struct qh_error *read_segment(struct qh_target *target,
         if (note.n_namesz == 5 && memcmp(bytes + name, "CORE", 5) == 0) {
             QH_TRY(read_note(target, note.n_type, bytes + desc, note.n_descsz,
                              capacity));
+        } else if (note.n_namesz == sizeof(QH_NOTE_NAME) &&
+                   memcmp(bytes + name, QH_NOTE_NAME, sizeof(QH_NOTE_NAME)) ==
+                       0) {
+            read_own_note(core, note.n_type, bytes + desc, note.n_descsz);
         }
     }
     return NULL;
@@ -193,5 +211,5 @@ struct qh_error *qh_core_read_notes(struct qh_target *target)
         qsort(core->files, core->file_count, sizeof(*core->files), by_start);
     }
     name_main_thread(target);
-    return NULL;
+    return qh_core_read_facts(target);
 }

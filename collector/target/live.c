@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -88,12 +89,7 @@ static struct qh_error *live_open_file(struct qh_target *target,
         *ret_fd = fd;
         return NULL;
     }
-    QH_CLEANUP(qh_close_guard)
-    int root = openat(live->dir, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    struct qh_error *error =
-        root < 0 ? qh_error_errno(QH_ERR_SYSTEM, errno,
-                                  "cannot open /proc/%d/root", (int)live->pid)
-                 : qh_open_regular(root, module->path, true, ret_fd);
+    struct qh_error *error = qh_live_open_inside(live, module->path, ret_fd);
     return error ? not_found(module, error) : NULL;
 }
 
@@ -265,6 +261,29 @@ static struct qh_error *add_live(struct qh_target *target)
     return NULL;
 }
 
+/* The innermost namespace's, the last of NSpid; a kernel without namespaces
+ * does not tell, and needs not. */
+static pid_t inner_pid(const struct qh_live *live)
+{
+    char status[8192];
+    long inner = live->pid;
+
+    if (qh_proc_read(live->dir, "status", status, sizeof(status)) > 0) {
+        qh_proc_parse_last(status, "NSpid", &inner);
+    }
+    return (pid_t)inner;
+}
+
+/* Namespaces are told apart by their inode (namespaces(7)). */
+static bool shares_pid_namespace(const struct qh_live *live)
+{
+    struct stat own, its;
+
+    return stat("/proc/self/ns/pid", &own) == 0 &&
+           fstatat(live->dir, "ns/pid", &its, 0) == 0 &&
+           own.st_dev == its.st_dev && own.st_ino == its.st_ino;
+}
+
 static struct qh_error *open_process(struct qh_target *target, pid_t pid)
 {
     struct qh_live *live = target->live;
@@ -276,6 +295,8 @@ static struct qh_error *open_process(struct qh_target *target, pid_t pid)
     }
     QH_TRY(qh_access_check(live));
     target->process.pid = live->pid;
+    target->process.inner_pid = inner_pid(live);
+    live->same_pid_namespace = shares_pid_namespace(live);
     qh_proc_read_comm(live->tasks, live->pid, target->process.name);
     live->clock_skew_ns = qh_clock_skew_ns(live->dir);
     QH_TRY(read_exe(target));

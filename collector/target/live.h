@@ -54,6 +54,7 @@ struct qh_live {
     bool leave_running;
     bool never_stop; /* and that for good */
     bool disturbed;  /* has been stopped: what ran last was our doing */
+    bool same_pid_namespace; /* as qhang's own */
     /* The threads of the present or last stop, in no order. */
     struct qh_tracee *tracees;
     size_t count, capacity;
@@ -70,6 +71,11 @@ struct qh_live {
     struct qh_handed *handed; /* malloc'd */
     size_t handed_count;
 };
+
+/* inside.c: a regular file below its "/", which no link leads out of. */
+struct qh_error *qh_live_open_inside(const struct qh_live *live,
+                                     const char *path,
+                                     int *ret_fd) QH_MUST_CHECK;
 
 /* live.c: reads the memory map anew. */
 struct qh_error *qh_live_read_maps(struct qh_target *target) QH_MUST_CHECK;

@@ -63,6 +63,7 @@ struct qh_target {
     int64_t pause_ns;
     uint64_t bytes_read;
     uint64_t late_reads;
+    size_t late_from; /* units of the cache from here on are late */
     size_t looked_pages, changed_pages; /* of the last look, if it was one */
     struct qh_cache cache;              /* of a process only */
     struct qh_live *live;               /* NULL for a core */

@@ -3,6 +3,7 @@
 #include "target/procfs.h"
 
 #include <elf.h>
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -134,6 +135,23 @@ bool qh_proc_parse_status(const char *text, const char *key, long *ret)
         *ret = strtol(value, NULL, 10);
     }
     return value != NULL;
+}
+
+bool qh_proc_parse_last(const char *text, const char *key, long *ret)
+{
+    const char *value = value_of(text, key);
+    bool found = false;
+
+    for (; value; found = true) {
+        char *end;
+        value += strspn(value, " \t");
+        if (!isdigit((unsigned char)*value)) { /* the end of the line, too */
+            break;
+        }
+        *ret = strtol(value, &end, 10);
+        value = end;
+    }
+    return found;
 }
 
 bool qh_proc_parse_exec_start(const char *text, int64_t *ret_ns)

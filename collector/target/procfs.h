@@ -37,6 +37,8 @@ struct qh_proc_stat {
 bool qh_proc_parse_stat(const char *text, struct qh_proc_stat *ret);
 /* The number behind "KEY:" in /proc/PID/status. */
 bool qh_proc_parse_status(const char *text, const char *key, long *ret);
+/* The last of the numbers behind "KEY:" there. */
+bool qh_proc_parse_last(const char *text, const char *key, long *ret);
 /* se.exec_start of /proc/PID/sched, by the scheduler's clock. */
 bool qh_proc_parse_exec_start(const char *text, int64_t *ret_ns);
 /* "eventfd-count" of /proc/PID/fdinfo/N; it is in hex. */

@@ -68,6 +68,7 @@ void qh_target_resume(struct qh_target *target)
 {
     if (target->stopped) {
         target->stopped = false;
+        target->late_from = target->cache.used;
         target->ops->resume(target);
     }
 }
@@ -248,6 +249,14 @@ uint64_t qh_target_bytes_read(const struct qh_target *target)
 uint64_t qh_target_late_reads(const struct qh_target *target)
 {
     return target->late_reads;
+}
+
+bool qh_target_is_late(const struct qh_target *target, struct raddr address)
+{
+    return target->process.kind == QH_TARGET_LIVE && !target->stopped &&
+           !qh_cache_holds_before(&target->cache, address.value / QH_PAGE_BYTES,
+                                  address.value % QH_PAGE_BYTES,
+                                  target->late_from);
 }
 
 struct qh_error *qh_target_clock(struct qh_target *target, int clock,

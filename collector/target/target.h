@@ -24,7 +24,9 @@
  * A core is read from its PT_LOAD segments. A page that the core leaves out
  * (FileSz below MemSz) is unreadable, not zero; but where NT_FILE says that a
  * read-only page belongs to a file, and the file's build-id is the one that
- * the core had mapped, it is read from the file.
+ * the core had mapped, it is read from the file. A core of `qhang capture`
+ * tells more (note.h): the whole map, the clocks, names and eventfds, and that
+ * what was never touched is zero.
  *
  * Sources of facts: ptrace(2), proc(5), core(5); fs/binfmt_elf.c for what a
  * kernel core holds, gdb's gcore for the other kind.
@@ -83,8 +85,9 @@ enum qh_task_stop {
 
 struct qh_task {
     pid_t tid;
+    pid_t own_tid;  /* in its own pid namespace; 0 when that is not known */
     char name[64];  /* comm, raw bytes of the target, NUL-terminated */
-    char state;     /* R, S, D, T, ... before the stop; 0 for a core */
+    char state;     /* R, S, D, T, ... before the stop; 0: a core knows none */
     char wchan[64]; /* kernel function it waits in, "" when not known */
     enum qh_task_stop stop;
     /* It was only looked at: STOPPED means that it slept all the while, and of
@@ -114,7 +117,7 @@ struct qh_mapping {
     uint64_t file_offset;
     bool readable, writable, executable, shared;
     /* Core: bytes from `start` on that the core itself holds (what is read from
-     * mapped files comes on top); live: all or none. */
+     * mapped files comes on top); live, and in a capture: all or none. */
     uint64_t present_bytes;
     const char *path; /* owned by the target; "" for anonymous memory */
 };
@@ -132,6 +135,7 @@ struct qh_module {
 struct qh_process {
     enum qh_target_kind kind;
     pid_t pid;
+    pid_t inner_pid;  /* what it is to itself, in a pid namespace; else pid */
     char name[64];    /* comm */
     const char *exe;  /* path of the executable, "" if not known */
     const char *core; /* path of the core, NULL for a process */
@@ -233,6 +237,18 @@ struct qh_error *qh_target_open_module(struct qh_target *target,
                                        const struct qh_module *module,
                                        int *ret_fd) QH_MUST_CHECK;
 
+/* Whether a live target sees other files than qhang does: it lives in a
+ * container, in a mount namespace or a root of its own. */
+bool qh_target_has_own_root(const struct qh_target *target);
+/*
+ * Opens a regular file by the path that the live target knows it by; no link
+ * leads out of its root. ABSENT for a core, SYSTEM when there is no such file.
+ * `*ret_fd` is the caller's.
+ */
+struct qh_error *qh_target_open_inside(struct qh_target *target,
+                                       const char *path,
+                                       int *ret_fd) QH_MUST_CHECK;
+
 /*
  * Reads `bytes` at `address`, all of them or none: UNREADABLE names the first
  * address that could not be read. Served from the page cache.
@@ -275,21 +291,24 @@ struct qh_error *qh_target_read_some(struct qh_target *target,
  * that stand in for what it leaves out), and pages read late (see above). */
 uint64_t qh_target_bytes_read(const struct qh_target *target);
 uint64_t qh_target_late_reads(const struct qh_target *target);
+/* Whether what was read at `address` may be younger than the stop: its page is
+ * a late one, or is not in the cache. Never of a target that stands still. */
+bool qh_target_is_late(const struct qh_target *target, struct raddr address);
 
 /*
  * What CLOCK_MONOTONIC or CLOCK_REALTIME (`clock`, as in <time.h>) showed in
  * the target at the last stop, in ns; time namespaces are allowed for. For a
  * held target that is when its tracer stopped it, where the kernel tells when a
- * thread last ran. A core stores no clock: what can be told from the age of the
- * core file, when it comes from this boot of this kernel (same vdso build-id),
- * else ABSENT. That is an upper bound: a copy of a core is younger than its
- * process.
+ * thread last ran. A capture has both; any other core stores no clock: what can be
+ * told from the age of the core file, when it comes from this boot of this
+ * kernel (same vdso build-id), else ABSENT. That is an upper bound: a copy of a
+ * core is younger than its process.
  */
 struct qh_error *qh_target_clock(struct qh_target *target, int clock,
                                  int64_t *ret_ns) QH_MUST_CHECK;
 
 /* The counter of the eventfd `fd` of the target (/proc/PID/fdinfo).
- * ABSENT in a core, or when `fd` is no eventfd. */
+ * ABSENT in a core that is no capture, or when `fd` is no eventfd. */
 struct qh_error *qh_target_eventfd_count(struct qh_target *target, int fd,
                                          uint64_t *ret_count) QH_MUST_CHECK;
 

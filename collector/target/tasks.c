@@ -55,6 +55,23 @@ static void read_wchan(const struct qh_live *live, struct qh_task *task)
     }
 }
 
+/* The last of its ids is that in its own, innermost namespace (proc(5),
+ * NSpid); a kernel without namespaces does not tell, and needs not. */
+static pid_t own_tid(const struct qh_live *live, pid_t tid)
+{
+    char text[4096];
+    long own = tid;
+
+    if (live->same_pid_namespace) {
+        return tid;
+    }
+    if (qh_proc_read_task(live->tasks, tid, "status", text, sizeof(text)) <=
+        0) {
+        return 0;
+    }
+    return qh_proc_parse_last(text, "NSpid", &own) ? (pid_t)own : 0;
+}
+
 static int add(struct qh_live *live, pid_t tid, bool brief)
 {
     struct qh_error *error =
@@ -67,6 +84,7 @@ static int add(struct qh_live *live, pid_t tid, bool brief)
     struct qh_tracee *tracee = &live->tracees[live->count++];
     memset(tracee, 0, sizeof(*tracee));
     tracee->task.tid = tid;
+    tracee->task.own_tid = own_tid(live, tid);
     tracee->task.orig_rax = -1;
     qh_proc_read_comm(live->tasks, tid, tracee->task.name);
     if (!brief) {

@@ -34,6 +34,7 @@ static struct qh_error *judge(const struct qh_image *image,
 {
     struct qh_verify_check *checks = verification->checks;
 
+    verification->unfit = image->unfit;
     if (image->unfit) {
         for (int i = 0; i < QH_VERIFY_CHECKS; i++) {
             checks[i].verdict = QH_UNDETERMINED;
@@ -47,19 +48,31 @@ static struct qh_error *judge(const struct qh_image *image,
                          &verification->user_count);
 }
 
-static enum qh_safety verdict_of(const struct qh_verify_check *checks)
+int qh_safety_rank(enum qh_safety verdict)
+{
+    return verdict == QH_VULNERABLE ? 2 : verdict == QH_UNDETERMINED;
+}
+
+static enum qh_safety verdict_of(const struct qh_verification *verification)
 {
     enum qh_safety worst = QH_SAFE;
 
-    for (int i = 0; i < QH_VERIFY_CHECKS; i++) {
-        if (checks[i].verdict == QH_VULNERABLE) {
-            return QH_VULNERABLE;
-        }
-        if (checks[i].verdict == QH_UNDETERMINED) {
-            worst = QH_UNDETERMINED;
+    for (unsigned i = 0; i < verification->check_count; i++) {
+        if (qh_safety_rank(verification->checks[i].verdict) >
+            qh_safety_rank(worst)) {
+            worst = verification->checks[i].verdict;
         }
     }
     return worst;
+}
+
+void qh_verification_add(struct qh_verification *verification,
+                         const struct qh_verify_check *check)
+{
+    if (verification->check_count < QH_VERIFY_MOST_CHECKS) {
+        verification->checks[verification->check_count++] = *check;
+        verification->verdict = verdict_of(verification);
+    }
 }
 
 /* Strings of the image die with it. */
@@ -95,12 +108,13 @@ struct qh_error *qh_verify(int fd, const char *path,
     for (int i = 0; i < QH_VERIFY_CHECKS; i++) {
         verification->checks[i].name = names[i];
     }
+    verification->check_count = QH_VERIFY_CHECKS;
     error = qh_image_read(fd, &image);
     if (!error) {
         error = judge(&image, verification);
     }
     if (!error) {
-        verification->verdict = verdict_of(verification->checks);
+        verification->verdict = verdict_of(verification);
         error = keep_names(verification, &image, path);
     }
     if (error) {

@@ -144,31 +144,13 @@ static int64_t age_of(const char *stat)
     return now_ns > start_ns ? now_ns - start_ns : 0;
 }
 
-/* The last number of NSpid: the pid in the innermost namespace. */
-static pid_t inner_pid(const char *status, pid_t pid)
-{
-    const char *line = strstr(status, "\nNSpid:");
-    long value = pid;
-
-    line = line ? line + strlen("\nNSpid:") : NULL;
-    while (line && *line && *line != '\n') {
-        char *end;
-        long next = strtol(line, &end, 10);
-        if (end == line) {
-            break;
-        }
-        value = next;
-        line = end;
-    }
-    return (pid_t)value;
-}
-
 static struct qh_error *describe(struct search *search, int dir, pid_t pid,
                                  const char *name, size_t cmdline_bytes,
                                  struct qh_watched *ret)
 {
     struct qh_arena *arena = &search->watch->arena;
     char text[8192];
+    long inner = pid;
 
     *ret = (struct qh_watched){ .pid = pid, .inner_pid = pid, .uid = -1 };
     ret->name = qh_arena_strdup(arena, name);
@@ -178,7 +160,8 @@ static struct qh_error *describe(struct search *search, int dir, pid_t pid,
     }
     if (qh_proc_read(dir, "status", text, sizeof(text)) > 0) {
         qh_proc_parse_status(text, "Uid", &ret->uid);
-        ret->inner_pid = inner_pid(text, pid);
+        qh_proc_parse_last(text, "NSpid", &inner);
+        ret->inner_pid = (pid_t)inner;
     }
     return ret->name ? NULL : qh_error_no_memory();
 }

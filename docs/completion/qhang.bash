@@ -22,12 +22,13 @@ _qhang_pids() {
 _qhang_diagnose() {
     local word=$1 before=$2
     case $before in
-        --core|--exe|--registers) _qhang_paths "$word" -f; return ;;
+        --core|--exe|--registers|--html|--dot) _qhang_paths "$word" -f; return ;;
         --debuginfo) _qhang_paths "$word" -d; return ;;
     esac
     if [[ $word == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W \
-            "--core --exe --registers --no-stop --debuginfo --json --help" \
+            "--core --exe --registers --no-stop --debuginfo --json --html \
+            --dot --help" \
             -- "$word")
     else
         mapfile -t COMPREPLY < <(compgen -W "$(_qhang_pids)" -- "$word")
@@ -74,12 +75,21 @@ _qhang_list() {
     fi
 }
 
+_qhang_explain() {
+    local words=--help
+    if [[ $1 != -* ]]; then
+        words=$(qhang explain 2>/dev/null | grep -v '^ ') || words=
+    fi
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$1")
+}
+
 _qhang_verify() {
     local word=$1 before=$2
     if [[ $before == --junit || $word != -* ]]; then
         _qhang_paths "$word" -f
     else
-        mapfile -t COMPREPLY < <(compgen -W "--json --junit --help" -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W \
+            "--json --junit --race --stress --help" -- "$word")
     fi
 }
 
@@ -88,7 +98,8 @@ _qhang() {
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
         mapfile -t COMPREPLY < <(compgen -W \
-            "diagnose coroutines capture list verify --help --version" -- "$word")
+            "diagnose coroutines capture explain list verify --help --version" \
+            -- "$word")
         return
     fi
     case ${COMP_WORDS[1]} in
@@ -96,6 +107,7 @@ _qhang() {
         coroutines) _qhang_coroutines "$word" "$before" ;;
         capture) _qhang_capture "$word" "$before" ;;
         list) _qhang_list "$word" "$before" ;;
+        explain) _qhang_explain "$word" ;;
         verify) _qhang_verify "$word" "$before" ;;
     esac
 }

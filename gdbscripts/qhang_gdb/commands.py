@@ -9,13 +9,14 @@ from typing import Any
 
 import gdb
 
-from . import program, tables, view
+from . import graph, program, tables, view
 
 
 class Prefix(gdb.Command):
     """Finds out why a QEMU hangs, and shows its coroutines.
 
 qhang diagnose            what hangs, why, and whether it heals
+qhang graph               who waits for whom: circles, chain to the culprit
 qhang threads             threads, and where they wait
 qhang contexts            AioContexts
 qhang coroutines          all coroutines
@@ -160,7 +161,7 @@ class SleeperFunction(gdb.Function):
 def load() -> None:
     """Registers all of them."""
     program.load()
-    for command in (Prefix, Diagnose, Coroutine, CoroutineApply, Thread,
+    for command in (Prefix, Diagnose, graph.Graph, Coroutine, CoroutineApply, Thread,
                     CoroutineFunction, SleeperFunction):
         command()
     tables.load()

@@ -21,7 +21,12 @@ def _string(value: gdb.Value) -> str:
 def _function(value: gdb.Value) -> str:
     """The name of the function that a pointer holds."""
     block = gdb.block_for_pc(int(value))
-    return block.function.name if block and block.function else hex(int(value))
+    name = None
+    # The outermost: what is inlined may begin where the function does.
+    while block and not block.is_static and not block.is_global:
+        name = block.function.name if block.function else name
+        block = block.superblock
+    return name or hex(int(value))
 
 
 def _coroutine(v: gdb.Value) -> str:

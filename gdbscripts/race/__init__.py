@@ -4,7 +4,7 @@ SPDX-License-Identifier: GPL-2.0-or-later
 """
 
 from .forced import (ERASED, GRAPH, HANG, INTERLEAVINGS, SURVIVES,
-                     WAKE_BEFORE_ARM, ForcedRace, RaceError)
+                     WAKE_BEFORE_ARM, ForcedRace, RaceError, Unreached)
 
 __all__ = ["ERASED", "GRAPH", "HANG", "INTERLEAVINGS", "SURVIVES",
-           "WAKE_BEFORE_ARM", "ForcedRace", "RaceError"]
+           "WAKE_BEFORE_ARM", "ForcedRace", "RaceError", "Unreached"]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Optional
 
 from .mi import Gdb, MiError, Record
 from .symbols import Symbols
@@ -29,6 +29,8 @@ SURVIVES = "survives"
 
 STEP_TIMEOUT_S = 20.0
 VERDICT_TIMEOUT_S = 3.0
+# How long a stop is waited for before the answer is looked for.
+LOOK_S = 0.5
 # Instructions from the entry of a wake to its first look at the word; -O0
 # with stack protector and a nested call needs about 40.
 MOST_STEPS = 200
@@ -46,6 +48,10 @@ _GUARD = re.compile(r"bdrv_graph_co_rdunlock|graph_lockable_|"
 
 class RaceError(Exception):
     """The interleaving could not be brought about."""
+
+
+class Unreached(RaceError):
+    """This program does not come to where it would be held."""
 
 
 def operand_address(instruction: str, register: Callable[[str], int]
@@ -105,6 +111,8 @@ class ForcedRace:
         self._trigger = trigger
         self._answered = answered
         self._symbols = Symbols(pid)
+        # Where the thread is held that the other one passes by.
+        self.where: Optional[str] = None
 
     def run(self, verdict_timeout_s: float = VERDICT_TIMEOUT_S) -> str:
         """Forces it; HANG or SURVIVES.  RaceError when it can't be forced."""
@@ -119,11 +127,16 @@ class ForcedRace:
                                 f"{error}") from error
         return SURVIVES if self._answered(verdict_timeout_s) else HANG
 
+    def _held_at(self, gdb: Gdb, function: str, thread: str) -> None:
+        self.where = self._symbols.place(function,
+                                         gdb.evaluate(thread, "$pc"))
+
     # The sleep.
 
     def _wake_before_arm(self, gdb: Gdb) -> None:
         """The wake passes as a whole before the sleeper arms."""
         sleeper, main = self._hold_both(gdb)
+        self._held_at(gdb, "qemu_co_sleep_ns_wakeable", sleeper)
         gdb.resume(main)
         self._until_in_poll(self.pid)
         gdb.resume(sleeper)
@@ -133,6 +146,7 @@ class ForcedRace:
         sleeper, main = self._hold_both(gdb)
         word = gdb.evaluate(main, "$rdi")
         self._past_the_load(gdb, main, word)
+        self._held_at(gdb, "qemu_co_sleep_wake", main)
         self._let_arm(gdb, sleeper)
         gdb.resume(main)
         self._until_in_poll(self.pid)
@@ -149,12 +163,12 @@ class ForcedRace:
         wake = gdb.breakpoint(self._symbols.entry("qemu_co_sleep_wake"), main)
         gdb.resume_all()
         self._trigger()
-        asleep = self._stop_at(gdb, arm)
+        asleep = self._stop_at(gdb, arm, "qemu_co_sleep_ns_wakeable")
         sleeper = asleep.values["thread-id"]
         if sleeper == main:
             raise RaceError("the sleeper runs in the main thread: is the "
                             "file node in an iothread?")
-        self._stop_at(gdb, wake)
+        self._stop_at(gdb, wake, "qemu_co_sleep_wake")
         gdb.delete(arm, wake)
         words = [gdb.evaluate(thread, "$rdi") for thread in (sleeper, main)]
         if words[0] != words[1]:
@@ -162,13 +176,21 @@ class ForcedRace:
                             f"{words[0]:#x} and {words[1]:#x}")
         return sleeper, main
 
-    def _stop_at(self, gdb: Gdb, number: str) -> Record:
-        stop = gdb.stopped(STEP_TIMEOUT_S,
-                           lambda s: s.values.get("bkptno") == number)
-        if stop is None:
-            raise RaceError(f"breakpoint {number} of {self.interleaving} was "
-                            f"not reached in {STEP_TIMEOUT_S:.0f} s")
-        return stop
+    def _stop_at(self, gdb: Gdb, number: str, name: str) -> Record:
+        """The stop at this breakpoint.
+
+        Unreached when the trigger's answer comes without it.
+        """
+        deadline = time.monotonic() + STEP_TIMEOUT_S
+        while time.monotonic() < deadline:
+            stop = gdb.stopped(LOOK_S,
+                               lambda s: s.values.get("bkptno") == number)
+            if stop:
+                return stop
+            if self._answered(0.0):
+                raise Unreached(f"{name} is not called where this program "
+                                "opens a qcow2 node")
+        raise RaceError(f"{name} was not reached in {STEP_TIMEOUT_S:.0f} s")
 
     def _past_the_load(self, gdb: Gdb, main: str, word: int) -> None:
         """Steps the waker just past its first access to the word.
@@ -224,6 +246,7 @@ class ForcedRace:
         gdb.resume_all()
         self._trigger()
         reader = self._hold_last_reader(gdb, main)
+        self._held_at(gdb, "bdrv_graph_co_rdunlock", reader)
         gdb.delete(number)
         self._resume_if_stopped(gdb, main)
         self._hold_waiting_writer(gdb, main)

@@ -115,9 +115,11 @@ class Victim:
 
     def __init__(self, scenario: str, *args: str, program: str = "victim",
                  cwd: Path | None = None,
-                 executable: Path | None = None) -> None:
-        argv = [str(executable or VICTIMS / program), "--scenario", scenario,
-                *args]
+                 executable: Path | None = None,
+                 before: list[str] | None = None) -> None:
+        # `before`: a command line that ends with the program to run.
+        argv = [*(before or [str(executable or VICTIMS / program)]),
+                "--scenario", scenario, *args]
         self.child = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True, cwd=cwd,

@@ -109,7 +109,9 @@ def test_stopped_by_a_signal() -> None:
         wait_until(lambda: set(task_states(victim.pid).values()) == {"T"},
                    "stopped")
         qhang("diagnose", str(victim.pid))
-        assert set(task_states(victim.pid).values()) == {"T"}
+        # Each goes back into its stop as soon as it gets a CPU.
+        wait_until(lambda: set(task_states(victim.pid).values()) == {"T"},
+                   "still stopped")
         assert traced_by(victim.pid) == {0}
         os.kill(victim.pid, signal.SIGCONT)
         wait_until(lambda: set(task_states(victim.pid).values()) == {"S"},
@@ -427,3 +429,36 @@ def test_killed_while_diagnosing() -> None:
                        "the target runs on")
             assert traced_by(victim.pid) == {0}
         assert report(str(victim.pid))["status"] == FINDING
+
+
+def test_file_cut_short_is_an_error() -> None:
+    """SIGBUS, which a file that shrinks under a mapping gives, is no crash."""
+    with Victim("idle") as victim, \
+            subprocess.Popen([QHANG, "diagnose", str(victim.pid),
+                              "--registers", "-"], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                             text=True) as child:
+        wait_until(lambda: "read" in Path(f"/proc/{child.pid}/wchan")
+                   .read_text(), "it reads its stdin")
+        child.send_signal(signal.SIGBUS)
+        out, told = child.communicate(timeout=60)
+    assert child.returncode == FAILED
+    assert out == ""
+    assert "cut short" in told
+    assert told.splitlines()[-1].startswith("  try   ")
+
+
+def test_file_cut_short_at_any_instant(tmp_path: Path) -> None:
+    """A program that somebody truncates while it is read."""
+    whole = (VICTIMS / "victim").read_bytes()
+    program = tmp_path / "qemu-nbd"
+    for step in range(20):
+        program.write_bytes(whole)
+        with subprocess.Popen(
+                [QHANG, "verify", program], stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE, text=True) as child:
+            # Some time in its life; which instant does not matter.
+            time.sleep(step * 0.0005)
+            os.truncate(program, 4096)
+            _, told = child.communicate(timeout=60)
+        assert child.returncode in VERDICTS, told

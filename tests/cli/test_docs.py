@@ -5,16 +5,18 @@ SPDX-License-Identifier: GPL-2.0-or-later
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import CHECKOUT, SCHEMA, qhang
+from conftest import CHECKOUT, QHANG, SCHEMA, qhang
 
 COMPLETION = CHECKOUT / "docs/completion/qhang.bash"
 MAN = CHECKOUT / "docs/man"
+RULES = CHECKOUT / "docs/rules"
 PAGES = sorted(MAN.glob("*.1"))
 
 
@@ -34,10 +36,10 @@ def help_of(command: str) -> str:
 
 def options_of_help(command: str) -> dict[str, str]:
     """Options by their name, with the name of the argument or ""."""
-    told = re.findall(r"^  (--[a-z-]+)(?: ([A-Z]+)|\[=([A-Z]+)\])?  ",
+    told = re.findall(r"^  (--[a-z-]+)(?: ([A-Z]+)|(\[=[A-Z]+\]))?  ",
                       help_of(command), re.MULTILINE)
     assert told
-    return {name: argument or optional for name, argument, optional in told}
+    return {name: needed or may for name, needed, may in told}
 
 
 def page_of(command: str) -> str:
@@ -50,11 +52,11 @@ def page_of(command: str) -> str:
 def test_page_has_the_options(command: str) -> None:
     """Each option has an entry in the page, with its argument, and the page
     has no other."""
-    told = re.findall(r"^\.It Fl (-[a-z-]+)"
-                      r"(?: Ar ([A-Z]+)| Ns Op = Ns Ar ([A-Z]+))?$",
-                      page_of(command), re.MULTILINE)
-    assert {f"-{name}": argument or optional
-            for name, argument, optional in told} == options_of_help(command)
+    told = re.findall(
+        r"^\.It Fl (-[a-z-]+)(?: Ar ([A-Z]+)| Ns Op = Ns Ar ([A-Z]+))?$",
+        page_of(command), re.MULTILINE)
+    assert {f"-{name}": needed or (f"[={may}]" if may else "")
+            for name, needed, may in told} == options_of_help(command)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -101,13 +103,13 @@ def complete(words: list[str], cwd: Path | None = None) -> list[str]:
 
 
 def test_completion_of_files(tmp_path: Path) -> None:
-    """Files for --core, --exe and --registers, folders only for --debuginfo; a
+    """Files where one is named, folders only for --debuginfo; a
     blank or a star in a name does no harm."""
     for name in ("core one", "core*two"):
         (tmp_path / name).touch()
     (tmp_path / "core-folder").mkdir()
     every = {"core one", "core*two", "core-folder"}
-    for option in ("--core", "--exe", "--registers"):
+    for option in ("--core", "--exe", "--registers", "--html", "--dot"):
         assert set(complete(["qhang", "diagnose", option, "co"],
                             tmp_path)) == every
     assert complete(["qhang", "diagnose", "--debuginfo", "co"],
@@ -142,10 +144,35 @@ def test_page_is_sound(page: Path) -> None:
 
 def test_page_has_the_rules() -> None:
     """Each rule that the code knows is told in the page."""
-    source = (CHECKOUT / "collector/diagnose/rules.c").read_text()
-    rules = re.findall(r'\{ "([a-z.-]+)", qh_rule_', source)
+    rules = rules_of_the_code()
     assert len(rules) >= 3
     for rule in rules:
         assert f".It Cm {rule}" in page_of("diagnose")
         assert rule in SCHEMA["$defs"]["finding"]["properties"]["rule"][
             "description"]
+
+
+def rules_of_the_code() -> list[str]:
+    """The ids in the table of rules."""
+    source = (CHECKOUT / "collector/diagnose/rules.c").read_text()
+    return re.findall(r'\{ "([a-z.-]+)", qh_rule_', source)
+
+
+def test_every_rule_is_explained() -> None:
+    """`qhang explain` lists each rule of the code and shows its page."""
+    listed = [line for line in qhang("explain").stdout.splitlines()
+              if not line.startswith(" ")]
+    assert set(rules_of_the_code()) <= set(listed)
+    assert listed == sorted(page.stem for page in RULES.glob("*.md"))
+    for rule in listed:
+        done = qhang("explain", rule)
+        assert done.returncode == 0 and done.stderr == ""
+        page = (RULES / f"{rule}.md").read_text()
+        assert done.stdout == page.split("\n", 1)[1]
+
+
+def test_completion_of_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rules, as the program that is on the PATH lists them."""
+    monkeypatch.setenv("PATH", f"{QHANG.parent}:{os.environ['PATH']}")
+    assert set(rules_of_the_code()) <= set(complete(["qhang", "explain", ""]))
+    assert complete(["qhang", "explain", "sleep.e"]) == ["sleep.erased"]

@@ -62,6 +62,19 @@ def test_gdb_finds_the_program(installed: dict[str, Path]) -> None:
     assert str(installed["bin/qhang"].resolve()) in told
 
 
+def test_race_runs(installed: dict[str, Path]) -> None:
+    """The installed program finds the driver that is installed with it: it is
+    the driver that knows what can be raced."""
+    sources = (CHECKOUT / "gdbscripts/race").glob("*.py")
+    assert {f"share/qhang/gdb/race/{path.name}" for path in sources} <= set(
+        installed)
+    done = subprocess.run(
+        [installed["bin/qhang"], "verify", "--race", "/bin/true"], text=True,
+        check=False, capture_output=True, cwd="/")
+    assert done.returncode == 2
+    assert "neither a storage daemon" in " ".join(done.stdout.split())
+
+
 def test_manual_pages(installed: dict[str, Path]) -> None:
     """Each man page of docs/man is there, as it stands in the checkout."""
     pages = sorted(path.name for path in (CHECKOUT / "docs/man").glob("*.1"))

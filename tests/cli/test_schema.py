@@ -72,6 +72,29 @@ def test_bytes_read() -> None:
     assert emitted("empty")["bytes_read"] == 0
 
 
+@pytest.mark.parametrize("world", WORLDS)
+def test_graph_holds_together(world: str) -> None:
+    """Ids are places, edges lead along the chain and around the cycles, and
+    what points to a finding or a cycle points to one that is there."""
+    report = emitted(world)
+    graph = report["graph"]
+    edges = {(edge["from"], edge["to"]) for edge in graph["edges"]}
+    ids = range(len(graph["nodes"]))
+    assert [node["id"] for node in graph["nodes"]] == list(ids)
+    assert all(end in ids for edge in edges for end in edge)
+    assert edges.issuperset(zip(graph["chain"], graph["chain"][1:]))
+    for number, cycle in enumerate(graph["cycles"]):
+        around = cycle["nodes"]
+        assert edges.issuperset(zip(around, around[1:] + around[:1]))
+        assert all(graph["nodes"][i]["cycle"] == number for i in around)
+    for root in graph["roots"]:
+        assert not any(edge[0] == root for edge in edges)
+    findings = [node["finding"] for node in graph["nodes"]]
+    assert all(i is None or i < len(report["findings"]) for i in findings)
+    # One of each finding is in it, at least the thread.
+    assert set(findings) - {None} == set(range(len(report["findings"])))
+
+
 def test_registers_of_a_coroutine() -> None:
     """Each under its name (numbers: System V ABI, figure 3.36), and none of a
     coroutine that runs or of which none are known."""

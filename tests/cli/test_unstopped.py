@@ -14,6 +14,7 @@ import pytest
 from conftest import (CLEAN, FINDING, INCOMPLETE, LIMIT_S, QHANG, Victim,
                       qhang, report, task_states, traced_by, under,
                       wait_until)
+from test_cycle import CIRCLES, CULPRITS
 from test_diagnose import FAULTS, PROGRAMS, SCENARIOS, functions, thread
 
 
@@ -116,6 +117,30 @@ def test_busy_again_and_again() -> None:
     with Victim("busy") as victim:
         for _ in range(15):
             assert report("--no-stop", str(victim.pid))["findings"] == []
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("scenario", CIRCLES)
+def test_circle(scenario: str, program: str) -> None:
+    """A deadlock, of which every member sleeps."""
+    with Victim(scenario, program=program) as victim:
+        told = report("--no-stop", str(victim.pid))
+    assert told["status"] == FINDING
+    [finding] = told["findings"]
+    assert (finding["rule"], finding["certainty"]) == ("lock.cycle", "strong")
+    [cycle] = told["graph"]["cycles"]
+    kinds = [told["graph"]["nodes"][i]["kind"] for i in cycle["nodes"]]
+    assert sorted(kinds) == sorted(CIRCLES[scenario])
+
+
+@pytest.mark.parametrize("scenario", CULPRITS)
+def test_order_is_clean(scenario: str) -> None:
+    """No deadlock; the chain leads to who holds everybody up."""
+    with Victim(scenario) as victim:
+        told = report("--no-stop", str(victim.pid))
+    graph = told["graph"]
+    assert told["findings"] == []
+    assert CULPRITS[scenario] in graph["nodes"][graph["chain"][-1]]["name"]
 
 
 def test_thousand_coroutines() -> None:

@@ -16,7 +16,8 @@ import pytest
 from conftest import (BUILD, CLEAN, FAILED, FINDING, QHANG, USAGE, Victim,
                       qhang, refuses, under)
 
-HELPS = [("--help",), ("diagnose", "--help"), ("capture", "--help")]
+HELPS = [("--help",), ("diagnose", "--help"), ("capture", "--help"),
+         ("explain", "--help")]
 WRONG = [
     (("diagnose",), "PID"),
     (("diagnose", "foo"), "pgrep"),
@@ -45,6 +46,9 @@ WRONG = [
     (("capture", "1", "-o", "x", "--kill-after=NONE"), "NONE"),
     (("capture", "1", "-o", "x", "--kill-after=0"), "signal"),
     (("capture", "1", "-o", "x", "--kill-after=65"), "signal"),
+    (("explain", "nonsense"), "no such rule"),
+    (("explain", "sleep.erased", "more"), "one RULE"),
+    (("explain", "--json"), "--json"),
     (("nonsense",), "nonsense"),
     (("",), "command"),
     (("--nonsense",), "--nonsense"),

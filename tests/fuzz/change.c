@@ -53,14 +53,41 @@ static void fill(struct frozen *frozen, const struct change *change)
                  change->arg % sizeof(bytes) + 1);
 }
 
+/* One of the offsets at which readers look into the object at `model`; false
+ * when they never do. */
+static bool offset_within(const struct frozen *frozen, uint64_t model,
+                          unsigned number, uint64_t *ret)
+{
+    uint64_t offsets[FROZEN_STRIDE / 8];
+    size_t count = 0;
+
+    for (size_t i = 0; i < frozen->spot_count && count < QH_COUNT(offsets);
+         i++) {
+        uint64_t offset = frozen->spots[i].address - model;
+        if (offset <= FROZEN_STRIDE - 8) {
+            offsets[count++] = offset;
+        }
+    }
+    if (count) {
+        *ret = offsets[number % count];
+    }
+    return count;
+}
+
 /* The object that the spot links to is there a thousand times, or a million,
  * each linking to the next by the word at one and the same offset. */
 static void chain(struct frozen *frozen, const struct change *change)
 {
-    frozen->chain_model =
-        frozen_word(frozen, frozen_spot(frozen, change->spot));
-    frozen->chain_link = change->other % (FROZEN_STRIDE / 8) * 8;
-    frozen->chain_bytes = UINT64_C(1) << (10 + change->arg % 21);
+    uint64_t model = frozen_word(frozen, frozen_spot(frozen, change->spot));
+    uint64_t link;
+
+    if (!offset_within(frozen, model, change->other, &link)) {
+        return;
+    }
+    frozen->chain_model = model;
+    frozen->chain_link = link;
+    /* Long ones cost seconds: they shall be rare. */
+    frozen->chain_bytes = UINT64_C(1) << (10 + change->arg / 14);
     put(frozen, change, FROZEN_PLANT);
 }
 

@@ -31,7 +31,7 @@ enum change_kind {
 
 struct change_head {
     uint8_t base;   /* which victim */
-    uint8_t kind;   /* enum qh_target_kind */
+    uint8_t kind;   /* of target; and 64: only looked at, 128: no clock */
     uint8_t events; /* of every eventfd; 255: cannot be told */
     uint8_t late;   /* so many records come with the second sample only */
 };

@@ -13,7 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
-static void run_victim(const char *program, const char *scenario, int out)
+static void run_victim(const char *program, const char *scenario,
+                       const char *plant, int out)
 {
     int null = open("/dev/null", O_RDONLY);
 
@@ -22,12 +23,13 @@ static void run_victim(const char *program, const char *scenario, int out)
     dup2(null, STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
     execl(program, program, "--scenario", scenario, "--coroutines", "4",
-          (char *)NULL);
+          plant ? "--plant" : NULL, plant, (char *)NULL);
     _exit(127);
 }
 
 /* Returns when the victim says that it is ready. */
-static pid_t start_victim(const char *program, const char *scenario)
+static pid_t start_victim(const char *program, const char *scenario,
+                          const char *plant)
 {
     int out[2];
     char line[128] = "";
@@ -36,7 +38,7 @@ static pid_t start_victim(const char *program, const char *scenario)
     pid_t pid = fork();
     fuzz_require(pid >= 0);
     if (!pid) {
-        run_victim(program, scenario, out[1]);
+        run_victim(program, scenario, plant, out[1]);
     }
     close(out[1]);
     FILE *told = fdopen(out[0], "r");
@@ -157,7 +159,7 @@ static void copy_description(struct frozen *frozen,
 }
 
 /* What one diagnosis of the unchanged victim looks at. */
-static void record_spots(struct frozen *frozen)
+static void record_spots(struct frozen *frozen, const char *scenario)
 {
     struct qh_snapshot *snapshot = NULL;
 
@@ -165,19 +167,27 @@ static void record_spots(struct frozen *frozen)
     report(qh_qemu_sample(frozen->qemu, &snapshot));
     frozen->recording = false;
     /* Else what follows would be about something else. */
+    for (size_t i = 0; i < snapshot->gap_count; i++) {
+        fprintf(stderr, "%s: %s\n", snapshot->gaps[i].what,
+                snapshot->gaps[i].reason);
+    }
     fuzz_require(!snapshot->gap_count && snapshot->coroutine_count > 4);
     fuzz_require(frozen->spot_count);
     qh_snapshot_destroy(snapshot);
+    printf("%s: %zu spots\n", scenario, frozen->spot_count);
 }
 
-struct frozen *frozen_create(const char *program, const char *scenario)
+struct frozen *frozen_create(const char *program, const char *scenario,
+                             const char *plant)
 {
     struct frozen *frozen = calloc(1, sizeof(*frozen));
+    /* On a busy machine a thread may take a while to get to its CPU. */
+    const struct qh_live_options patient = { .stop_bound_ns = 60000000000 };
     struct qh_target *live;
 
     fuzz_require(frozen);
-    pid_t pid = start_victim(program, scenario);
-    report(qh_target_open_live(pid, NULL, &live));
+    pid_t pid = start_victim(program, scenario, plant);
+    report(qh_target_open_live(pid, &patient, &live));
     report(qh_target_stop(live));
     copy_description(frozen, live);
     copy_mappings(frozen, live);
@@ -190,6 +200,6 @@ struct frozen *frozen_create(const char *program, const char *scenario)
     report(qh_debug_open(&frozen->target, &(struct qh_debug_options){ NULL },
                          &frozen->debug));
     report(qh_qemu_create(&frozen->target, frozen->debug, &frozen->qemu));
-    record_spots(frozen);
+    record_spots(frozen, scenario);
     return frozen;
 }

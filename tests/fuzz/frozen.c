@@ -244,6 +244,8 @@ void frozen_reset(struct frozen *frozen)
     target->mapping_count = frozen->mapping_count;
     target->task_count = frozen->task_count;
     target->process.kind = QH_TARGET_CORE;
+    target->process.unstopped = false;
+    target->looked_pages = target->changed_pages = 0;
     frozen->patch_count = 0;
     frozen->hidden_count = 0;
     frozen->chain_bytes = 0;

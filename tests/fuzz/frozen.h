@@ -75,9 +75,10 @@ struct frozen {
     int64_t event_count; /* of every eventfd; -1: not to be had */
 };
 
-/* Freezes the victim `program` in `scenario`; aborts when that fails, for then
- * nothing can be fuzzed. Never freed. */
-struct frozen *frozen_create(const char *program, const char *scenario);
+/* Freezes the victim `program` in `scenario`, with what its --plant takes, or
+ * NULL; aborts when that fails, for then nothing can be fuzzed. Never freed. */
+struct frozen *frozen_create(const char *program, const char *scenario,
+                             const char *plant);
 
 /* Back to the victim as it was. */
 void frozen_reset(struct frozen *frozen);

@@ -25,7 +25,7 @@ cd "$root"
     -Db_sanitize=address,undefined -Db_lundef=false
 ninja -C "$build" "tests/fuzz/fuzz_$name" tests/fuzz/fuzz_victim
 export FUZZ_VICTIM="$build/tests/fuzz/fuzz_victim"
-export ASAN_OPTIONS=quarantine_size_mb=16
+export ASAN_OPTIONS=malloc_context_size=4:quarantine_size_mb=16
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 
 # How long an input is at most: a program of the corpus has some 7 KB.
@@ -38,6 +38,6 @@ found=$build/found-$name
 mkdir -p "$found"
 cd "$build"
 "tests/fuzz/fuzz_$name" -max_total_time="$seconds" -max_len=$longest \
-    -timeout=10 -rss_limit_mb=2048 -entropic=0 -print_final_stats=1 \
+    -timeout=60 -rss_limit_mb=2048 -entropic=0 -print_final_stats=1 \
     -artifact_prefix="$name-" "$found" "$corpus"
 "tests/fuzz/fuzz_$name" -merge=1 "$corpus" "$found"

@@ -17,19 +17,31 @@ enum {
     SEARCH_BYTES = 256 << 10
 };
 
+/* Bits of change_head.kind. */
+enum { UNSTOPPED = 64, NO_CLOCK = 128 };
+
 /* New ones go to the end: inputs name them by number. */
-static const char *const scenarios[] = { "wake-lost", "erased-fired",
-                                         "graph-unkicked", "mid-wake" };
+static const struct {
+    const char *scenario;
+    const char *plant; /* NULL: nothing */
+} bases[] = {
+    { "wake-lost", NULL }, { "erased-fired", NULL }, { "graph-unkicked", NULL },
+    { "mid-wake", NULL },  { "wake-lost", "ram" },
+};
 
 static struct frozen *victim(unsigned number)
 {
-    static struct frozen *frozen[QH_COUNT(scenarios)];
+    static struct frozen *frozen[QH_COUNT(bases)];
     const char *program = getenv("FUZZ_VICTIM");
 
-    number = number < QH_COUNT(scenarios) ? number : 0;
-    fuzz_require(program);
+    number = number < QH_COUNT(bases) ? number : 0;
+    if (!program) {
+        fprintf(stderr, "FUZZ_VICTIM must name the victim; see fuzz.sh\n");
+        abort();
+    }
     if (!frozen[number]) {
-        frozen[number] = frozen_create(program, scenarios[number]);
+        frozen[number] =
+            frozen_create(program, bases[number].scenario, bases[number].plant);
     }
     return frozen[number];
 }
@@ -47,22 +59,37 @@ static char *render(const struct qh_report *report,
     return text;
 }
 
+static struct qh_error *write_html(const struct qh_report *report, FILE *out)
+{
+    return qh_report_html(report, NULL, out);
+}
+
 static void check_reports(const struct qh_snapshot *snapshot,
                           const struct qh_findings *findings)
 {
-    const struct qh_report report = {
+    QH_CLEANUP(qh_wait_graph_guard) struct qh_wait_graph *graph = NULL;
+    struct qh_report report = {
         .snapshot = snapshot,
         .findings = findings,
         .samples = findings->samples,
         .pause_ns = snapshot->pause_ns,
         .tool_version = "fuzz",
     };
-    char *text = render(&report, qh_report_text);
 
+    qh_error_destroy(qh_wait_graph_build(snapshot, findings, &graph));
+    fuzz_require(graph);
+    report.graph = graph;
+    char *text = render(&report, qh_report_text);
     fuzz_check_text(text);
     free(text);
     text = render(&report, qh_report_json);
     fuzz_check_json(text);
+    free(text);
+    text = render(&report, qh_report_dot);
+    fuzz_check_text(text);
+    free(text);
+    text = render(&report, write_html);
+    fuzz_check_text(text);
     free(text);
 }
 
@@ -97,15 +124,36 @@ static void sample(struct frozen *frozen, struct qh_findings **findings)
     *findings = now;
 }
 
-static void begin(struct frozen *frozen, const struct change_head *head)
+/* As qhang diagnose --no-stop has it. */
+static void leave_running(struct qh_target *target)
+{
+    target->process.unstopped = true;
+    target->looked_pages = 2;
+    target->changed_pages = 1;
+    for (size_t i = 0; i < target->task_count; i++) {
+        target->tasks[i].unstopped = true;
+        target->tasks[i].regs.known &= 1u << QH_REG_RIP | 1u << QH_REG_RSP;
+    }
+}
+
+static enum qh_target_kind kind_of(const struct change_head *head)
 {
     static const enum qh_target_kind kinds[] = { QH_TARGET_CORE, QH_TARGET_LIVE,
                                                  QH_TARGET_HELD };
 
+    return head->kind & UNSTOPPED ? QH_TARGET_LIVE
+                                  : kinds[head->kind % QH_COUNT(kinds)];
+}
+
+static void begin(struct frozen *frozen, const struct change_head *head)
+{
     frozen_reset(frozen);
-    frozen->target.process.kind = kinds[head->kind % QH_COUNT(kinds)];
-    frozen->clock_absent = head->kind & 128;
+    frozen->target.process.kind = kind_of(head);
+    frozen->clock_absent = head->kind & NO_CLOCK;
     frozen->event_count = head->events == 255 ? -1 : head->events;
+    if (head->kind & UNSTOPPED) {
+        leave_running(&frozen->target);
+    }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
@@ -123,7 +171,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     memcpy(changes, data + sizeof(head), count * sizeof(changes[0]));
 
     struct frozen *frozen = victim(head.base);
-    bool live = head.kind % 3 == 1;
+    bool live = kind_of(&head) == QH_TARGET_LIVE;
     size_t late = live && head.late < count ? head.late : 0;
     forget(frozen->qemu);
     begin(frozen, &head);

@@ -11,6 +11,7 @@ that is kept in tests/fuzz/corpus grew out of these.
 
 from __future__ import annotations
 
+import json
 import shlex
 import struct
 import subprocess
@@ -76,6 +77,27 @@ def auxv(*pairs: tuple[int, int]) -> bytes:
                 + bytes(16))
 
 
+def capture() -> bytes:
+    """The two notes of `qhang capture`, docs/capture.md."""
+    facts = {
+        "format": "qhang-capture/1", "tool_version": "0.1.0",
+        "exe": "/bin/true", "monotonic_ns": 5, "realtime_ns": 6,
+        "pause_ns": 1,
+        "threads": [
+            {"tid": 7, "name": "a\x1b", "state": "S", "wchan": "ep_poll",
+             "stopped": True, "registers": 131071, "last_ran_ns": 4},
+            {"tid": 9, "name": "b", "state": "D", "wchan": "",
+             "stopped": False, "registers": 0, "last_ran_ns": 0}],
+        "eventfds": [{"fd": 5, "count": 1}],
+        "left_out": [{"start": hex(STACK + 512), "end": hex(STACK + 1024),
+                      "why": "shared"}],
+    }
+    maps = (f"{TEXT:x}-{TEXT + 4096:x} r-xp 00000000 08:01 5   /bin/true\n"
+            f"{STACK:x}-{STACK + 4096:x} rw-p 00000000 00:00 0   [stack]\n")
+    return (note(0x51480001, json.dumps(facts).encode() + b"\0", b"QHANG\0")
+            + note(0x51480002, maps.encode() + b"\0", b"QHANG\0"))
+
+
 def mapped_elf() -> bytes:
     """What the first page of a program with a build-id looks like."""
     build_id = note(NT_GNU_BUILD_ID, bytes(range(20)), b"GNU\0")
@@ -94,6 +116,36 @@ def core(notes: bytes, *loads: tuple[int, int, bytes, int]) -> bytes:
                         in_memory)
         body += data
     return elf_header(ET_CORE, 1 + len(loads)) + headers + body
+
+
+def capture(facts: bytes, *maps: tuple[int, int, bytes, bytes]) -> bytes:
+    """A core of `qhang capture` with these facts and this map; of the stack
+    only the end is stored."""
+    text = b"".join(b"%x-%x %s 00000000 00:00 0 %s\n" % line for line in maps)
+    own = (note(0x51480001, facts + b"\0", b"QHANG\0")
+           + note(0x51480002, text + b"\0", b"QHANG\0"))
+    return core(prpsinfo(7, b"qemu-img") + prstatus(7, TEXT + 64, STACK + 5000)
+                + auxv((AT_PHDR, TEXT + 64)) + own,
+                (TEXT, 5, mapped_elf(), 4096), (STACK, 6, b"", 4096),
+                (STACK + 4096, 6, b"stack" * 100, 4096))
+
+
+def captures() -> dict[str, bytes]:
+    """One as it should be, and two that lie."""
+    facts = (b'{"format":"qhang-capture/1","monotonic_ns":9,"realtime_ns":8,'
+             b'"threads":[{"tid":7,"name":"qemu","state":"S","wchan":"poll",'
+             b'"stopped":true,"registers":131071,"last_ran_ns":5}],'
+             b'"eventfds":[{"fd":3,"count":1}],"left_out":'
+             b'[{"start":"0x7ffff6000000","end":"0x7ffff6001000","why":"x"}]}')
+    maps = [(TEXT, TEXT + 8192, b"r-xp", b"/bin/true"),
+            (0x7FFFF6000000, 0x7FFFF6002000, b"rw-p", b""),
+            (STACK, STACK + 8192, b"rw-p", b"[stack]")]
+    endless = [(4096, TEXT, b"rw-p", b"[heap]"), *maps]
+    return {"capture": capture(facts, *maps),
+            "capture-endless": capture(facts, *endless),
+            "capture-disordered": capture(facts.replace(b'"0x7ffff6000000"',
+                                                        b'"0x1"'),
+                                          *reversed(maps))}
 
 
 def zstd(data: bytes, checksum: bool = False) -> bytes:
@@ -117,9 +169,13 @@ def cores() -> dict[str, bytes]:
     kernel = core(threads + about, text, (TEXT + 4096, 4, b"", 4096),
                   (STACK, 6, b"stack" * 100, 4096), (VDSO, 5, mapped_elf(),
                                                      4096))
+    captured = core(threads + about + capture(), text,
+                    (STACK, 6, b"stack" * 100, 4096))
     gcore = core(about + threads, (STACK, 6, b"stack" * 100, 4096))
     return {
         "kernel": kernel,
+        "capture": captured,
+        "capture-zstd": zstd(captured),
         "gcore": gcore,
         "cut": kernel[:-700],
         "cut-in-notes": kernel[:500],
@@ -130,6 +186,7 @@ def cores() -> dict[str, bytes]:
         "zstd-cut": zstd(gcore)[:-100],
         "gzip": b"\x1f\x8b\x08" + bytes(20),
         "empty": b"",
+        **captures(),
     }
 
 
@@ -150,8 +207,9 @@ def unchanged() -> dict[str, bytes]:
     """Heads without changes (change.h): each victim as each kind of target,
     without a clock or eventfds to be read, too."""
     heads = {f"victim{base}-kind{kind}": bytes((base, kind, 0, 0))
-             for base in range(4) for kind in range(3)}
+             for base in range(5) for kind in range(3)}
     return {**heads, "no-clock": bytes((0, 128, 0, 0)),
+            "unstopped": bytes((0, 64, 0, 0)),
             "no-eventfd": bytes((0, 1, 255, 0))}
 
 

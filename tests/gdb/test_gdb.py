@@ -66,6 +66,30 @@ def test_diagnose(target: list[str]) -> None:
     assert "sleep.wake-lost" in told
 
 
+def test_graph(target: list[str]) -> None:
+    """The chain from the main thread to the sleeper and its timer."""
+    told = gdb(*target, commands=["qhang graph"])[0].strip().splitlines()
+    graph = report_of(target)["graph"]
+    names = [graph["nodes"][node]["name"] for node in graph["chain"]]
+    assert told[0] == "chain:"
+    assert len(told) == len(names) + 1 >= 4
+    assert told[1].strip() == names[0]
+    for line, name in list(zip(told[1:], names))[1:-1]:
+        assert line.endswith(f" {name}")
+    assert "timer" in told[-1]  # how long it runs differs
+
+
+def test_graph_of_a_circle() -> None:
+    """Around the circle and back to where it began."""
+    with Victim("mutex-cycle") as victim:
+        told = gdb("-p", str(victim.pid), commands=["qhang graph"])[0]
+    lines = told.strip().splitlines()
+    assert lines[0] == "circle 1, proof:"
+    assert lines[1].strip() in lines[5]
+    assert lines[6] == "chain:"
+    assert lines[7].strip() == f"main thread {victim.pid}"
+
+
 def test_tables(target: list[str]) -> None:
     """Every object of the report has a row, within 80 columns, and a
     variable that points to it."""

@@ -39,6 +39,8 @@ from race import (ERASED, GRAPH, HANG, INTERLEAVINGS, SURVIVES,
                   WAKE_BEFORE_ARM)
 
 RESULTS = lab_build.CHECKOUT / "tests/bench/results"
+RACE_TIMEOUT_S = 3600.0
+STRESS_ROUNDS = 60
 Check = Callable[..., None]
 
 
@@ -165,13 +167,13 @@ def _count_clean(tally: Tally, got: Diagnosis) -> None:
 
 @dataclass(frozen=True)
 class Row:
-    """One row: a case to repeat, or healthy work to look at."""
+    """One row: a case to repeat, or what makes all of its turns itself."""
 
     section: str
     name: str
     times: int
     case: Optional[Case] = None
-    healthy: Optional[Healthy] = None
+    whole: Optional[Case] = None
 
 
 def _forced_rows() -> list[Row]:
@@ -210,7 +212,7 @@ def _other_rows() -> list[Row]:
 
 def _healthy_rows() -> list[Row]:
     def row(name: str, times: int, open_work: Callable[[], Any]) -> Row:
-        return Row("healthy", name, times, healthy=Healthy(open_work))
+        return Row("healthy", name, times, whole=Healthy(open_work).all)
 
     return [
         row("fixed, add/del under stress-ng", 100,
@@ -280,6 +282,77 @@ def judged(build: str) -> Case:
     return run
 
 
+class Raced:
+    """What `qhang verify --race` comes to, one run for all of a build."""
+
+    def __init__(self, build: str, times: int) -> None:
+        self._build = build
+        self._times = times
+        self._report: Optional[dict[str, Any]] = None
+
+    def row(self, check: str, hangs: bool) -> Row:
+        """The row of one check; each of its rounds must hang, or none."""
+        def all_of_it(tally: Tally) -> None:
+            self._count(tally, check, hangs)
+
+        return Row("race", f"{self._build}, {check}: "
+                   + ("hangs, diagnosed as forced" if hangs else "goes on"),
+                   self._times, whole=all_of_it)
+
+    def _count(self, tally: Tally, check: str, hangs: bool) -> None:
+        if self._report is None:
+            daemon = (lab_build.lab_folder() / "bin" / self._build
+                      / "qemu-storage-daemon")
+            _, _, self._report = verify(daemon, f"--race={tally.wanted}",
+                                        timeout_s=RACE_TIMEOUT_S)
+        found = next(c for c in self._report["checks"] if c["name"] == check)
+        trial = found["trial"]
+        tally.passed = (trial["agreed"] if hangs
+                        else trial["rounds"] - trial["hung"])
+        tally.seconds = trial["seconds"]
+        tally.notes["seconds each"] = round(
+            trial["seconds"] / max(trial["rounds"], 1), 1)
+        if found["verdict"] != ("vulnerable" if hangs else "safe"):
+            tally.failures.append(json.dumps(found))
+
+
+def stressed(build: str, verdict: str) -> Case:
+    """`qhang verify --stress 60`, which must come to this verdict."""
+
+    def run(tally: Tally) -> None:
+        daemon = lab_build.lab_folder() / "bin" / build / "qemu-storage-daemon"
+        _, verdicts, report = verify(daemon, "--stress", str(STRESS_ROUNDS),
+                                     timeout_s=RACE_TIMEOUT_S)
+        found = next(c for c in report["checks"] if c["name"] == "stress")
+        assert verdicts["stress"] == verdict, found
+        for name in ("rounds", "hung", "agreed", "late"):
+            tally.notes[name] = found["trial"][name]
+        tally.notes["at most, %"] = round(found["trial"]["at_most"] * 100, 1)
+
+    return run
+
+
+def _race_rows() -> list[Row]:
+    """Each interleaving, forced by qhang itself on what it must hang or not;
+    and natural hangs, counted by qhang."""
+    graphfix, fixed, stock = (Raced(build, 20) for build in
+                              ("graphfix", "fixed", "stock"))
+    return [
+        graphfix.row("race.wake-before-arm", True),
+        graphfix.row("race.erased", True),
+        graphfix.row("race.graph-unlock", False),
+        fixed.row("race.wake-before-arm", False),
+        fixed.row("race.erased", False),
+        fixed.row("race.graph-unlock", False),
+        stock.row("race.graph-unlock", True),
+        Row("race", "graphfix, stress: vulnerable", 1,
+            stressed("graphfix", "vulnerable")),
+        Row("race", "stock, stress: vulnerable", 1,
+            stressed("stock", "vulnerable")),
+        Row("race", "fixed, stress: safe", 1, stressed("fixed", "safe")),
+    ]
+
+
 def rows() -> list[Row]:
     """Everything that "What it must show" asks of the lab."""
     return [
@@ -291,15 +364,16 @@ def rows() -> list[Row]:
         *_upgrade_rows(),
         *(Row("verify", name.removeprefix("verify-"), 1, judged(name))
           for name in lab_build.VERIFIED),
+        *_race_rows(),
     ]
 
 
 SECTIONS = ("natural", "forced", "others", "healthy", "guest", "upgrade",
-            "verify")
+            "verify", "race")
 BUILDS = {"natural": lab_build.FIRST, "forced": lab_build.FIRST,
           "healthy": lab_build.FIRST, "guest": ("stock", "system"),
           "upgrade": ("stock", "graphfix"),
-          "verify": lab_build.VERIFIED,
+          "verify": lab_build.VERIFIED, "race": lab_build.FIRST,
           "others": (*lab_build.FIRST, "system", "system-stock", "clang",
                      "clang-system", "clang-stock", "O0", "O0-stock",
                      "stock-again", "graphfix-again")}
@@ -309,9 +383,9 @@ def run_row(row: Row) -> Tally:
     """All turns of one row; a failure is kept and the next turn comes."""
     tally = Tally(row.name, row.times)
     started = time.monotonic()
-    if row.healthy:
+    if row.whole:
         try:
-            row.healthy.all(tally)
+            row.whole(tally)
         except Exception:  # one row's trouble must not end the others
             tally.failures.append(traceback.format_exc())
     for _ in range(row.times if row.case else 0):
@@ -320,7 +394,7 @@ def run_row(row: Row) -> Tally:
             tally.passed += 1
         except Exception:  # likewise
             tally.failures.append(traceback.format_exc())
-    tally.seconds = time.monotonic() - started
+    tally.seconds = tally.seconds or time.monotonic() - started
     return tally
 
 
@@ -382,7 +456,7 @@ def main() -> int:
         for row in (r for r in rows() if r.section == section):
             if args.times:
                 row = Row(row.section, row.name, args.times, row.case,
-                          row.healthy)
+                          row.whole)
             tallies.append(run_row(row))
             print(tallies[-1].line(), flush=True)
             for failure in tallies[-1].failures:

@@ -17,6 +17,7 @@ from typing import Any, Iterator, Optional
 import build as lab_build
 from healthy import WorkFailed, Worker, run_tool
 from labqemu import FILE_NODE, IOTHREAD, QCOW2_NODE, Qemu
+from race.qemu import IMAGE, SOCKET
 
 FIRMWARE = Path("/usr/share/seabios")
 SOURCE = Path(__file__).resolve().parent / "guest.S"
@@ -50,26 +51,26 @@ class Guest(Qemu):
             self.end()
             raise
 
-    def _make_image(self) -> None:
+    def _make_image(self, img: Path) -> None:
         raw = self.folder / "disk.raw"
         raw.write_bytes(assemble(self.folder))
         with raw.open("r+b") as disk:
             disk.truncate(DISK_BYTES)
-        subprocess.run([self.img, "convert", "-f", "raw", "-O", "qcow2", raw,
-                        self.image], check=True)
+        subprocess.run([img, "convert", "-f", "raw", "-O", "qcow2", raw,
+                        self.folder / IMAGE], check=True)
         raw.unlink()
 
     def _options(self) -> list[str]:
-        chardev = f"socket,path={self.socket},server=on,wait=off,id=c"
+        chardev = f"socket,path={SOCKET},server=on,wait=off,id=c"
         return [
             "-M", "pc", "-accel", "tcg", "-L", str(FIRMWARE), "-m", "64",
             "-nodefaults", "-display", "none", "-vga", "none",
             "-object", f"iothread,id={IOTHREAD}",
             "-chardev", chardev, "-mon", "chardev=c,mode=control",
-            "-chardev", f"file,id=d,path={self.folder / 'debug'}",
+            "-chardev", "file,id=d,path=debug",
             "-device", "isa-debugcon,iobase=0xe9,chardev=d",
             "-blockdev",
-            f"driver=file,filename={self.image},node-name={FILE_NODE}",
+            f"driver=file,filename={IMAGE},node-name={FILE_NODE}",
             "-blockdev",
             f"driver=qcow2,file={FILE_NODE},node-name={QCOW2_NODE}",
             "-device", f"virtio-blk-pci,drive={QCOW2_NODE},"

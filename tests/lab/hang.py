@@ -22,10 +22,10 @@ from typing import Iterator, Optional, Sequence
 
 import build as lab_build
 from labapt import LabError, SourceMissing
-from labqemu import Qemu, QmpTimeout, Stress
+from labqemu import Qemu, Stress
+from race import rounds as race_rounds
+from race.rounds import LateAnswer
 
-HANG_AFTER_S = 3.0
-CONFIRM_S = 2.0
 PAIRS_PER_PROCESS = 100
 STRESS_SLICE_S = 900
 
@@ -44,10 +44,6 @@ USUAL_KIND = {"graphfix": CACHE_CLEANER, "clang": CACHE_CLEANER,
 
 class NoHang(Exception):
     """It did not hang within the rounds that were allowed."""
-
-
-class LateAnswer(Exception):
-    """The missing answer came when the stressors had gone: it was slow."""
 
 
 @dataclass
@@ -97,39 +93,19 @@ def kind_of(stack: Sequence[str]) -> str:
     return UNKNOWN
 
 
-def _add_and_delete(qemu: Qemu) -> Optional[str]:
-    """One pair; the command that got no answer, or None."""
-    try:
-        qemu.add(HANG_AFTER_S)
-    except QmpTimeout:
-        return "blockdev-add"
-    try:
-        qemu.delete(HANG_AFTER_S)
-    except QmpTimeout:
-        return "blockdev-del"
-    return None
-
-
 def hunt(qemu: Qemu, stress: Optional[Stress], pairs: int,
          keep_stress: bool = False,
          debuginfo: Optional[Path] = None) -> Optional[Hang]:
     """Opens and closes in one process until it hangs; None after `pairs`.
 
-    No answer in time is not yet a hang: with the stressors gone it gets some
-    more, and raises LateAnswer when it comes then.
+    Raises LateAnswer as race.rounds.hunt() does.
     """
-    for done in range(1, pairs + 1):
-        command = _add_and_delete(qemu)
-        if command is None:
-            continue
-        since = time.monotonic() - HANG_AFTER_S
-        if stress and not keep_stress:
-            stress.stop()
-        if qemu.qmp.answered(CONFIRM_S):
-            raise LateAnswer(f"{command} of pair {done} was slow")
-        stack = main_thread_functions(qemu.pid, debuginfo)
-        return Hang(qemu, kind_of(stack), stack, command, since, done, stress)
-    return None
+    found = race_rounds.hunt(qemu, stress, pairs, keep_stress)
+    if found is None:
+        return None
+    stack = main_thread_functions(qemu.pid, debuginfo)
+    return Hang(qemu, kind_of(stack), stack, found.command,
+                found.stuck_since, found.pairs, stress)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import jsonschema
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
 SCHEMA = CHECKOUT / "docs" / "qhang-report-1.json"
+VERIFY_SCHEMA = CHECKOUT / "docs" / "qhang-verify-1.json"
 
 EXIT_CLEAN = 0
 EXIT_FINDING = 1
@@ -49,12 +50,15 @@ def qhang_program() -> Path:
 Verdicts = dict[str, str]
 
 
-def verify(path: Path) -> tuple[int, Verdicts, dict[str, Any]]:
+def verify(path: Path, *options: str, timeout_s: float = TIMEOUT_S
+           ) -> tuple[int, Verdicts, dict[str, Any]]:
     """`qhang verify`: exit status, the verdict of each check, the report."""
-    done = subprocess.run([qhang_program(), "verify", "--json", str(path)],
+    done = subprocess.run([qhang_program(), "verify", "--json", *options,
+                           str(path)],
                           check=False, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, timeout=TIMEOUT_S)
+                          stdout=subprocess.PIPE, timeout=timeout_s)
     report: dict[str, Any] = json.loads(done.stdout)
+    jsonschema.validate(report, json.loads(VERIFY_SCHEMA.read_text()))
     return (done.returncode,
             {check["name"]: check["verdict"] for check in report["checks"]},
             report)

@@ -12,12 +12,8 @@ tests/bench/results/rounds.{json,md}.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import time
-from collections import Counter
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional, Sequence, Union
 
@@ -26,112 +22,44 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
 # pylint: disable=wrong-import-position
 import build as lab_build
 from figures import columns, keep
-from hang import CONFIRM_S, FRAMES, HANG_AFTER_S, Hang, LateAnswer, hunt
+from hang import FRAMES, UNKNOWN, kind_of, main_thread_functions
 from labapt import LabError, SourceMissing
-from labqemu import DAEMON, Qemu, Stress
+from labqemu import DAEMON, Qemu
+from race import rounds as race_rounds
+from race.qemu import Qemu as AnyQemu
+from race.rounds import CONFIRM_S, HANG_AFTER_S, PAIRS, Result, TooSlow
 
-PAIRS = 10
-STRESS_SLICE_S = 300
 # Of a known wait so many functions tell it; of another one so many more.
 TOLD = 3
 TOLD_OF_UNKNOWN = 8
-# So many late rounds for each one that counts are too many.
-MOST_LATE = 3
-CONFIDENCE = 0.95
 
 
-class TooSlow(Exception):
-    """Answers are late all the time: nothing can be said about hangs."""
-
-
-@dataclass
-class Result:
-    """What became of the rounds of one program.
-
-    `stress` is the number of stress-ng's workers, 0 for none; `load` what the
-    machine had to do (its one minute's load average) when it began.  A late
-    round, one whose answer came as soon as the stressors had gone, is none of
-    `rounds`: it has been made up for.  `places` counts where the main thread
-    of each hung one stands.
-    """
-
-    program: str
-    stress: int
-    load: float
-    rounds: int = 0
-    hung: int = 0
-    late: int = 0
-    seconds: float = 0.0
-    places: Counter = field(default_factory=Counter)
-
-    @property
-    def at_most(self) -> Optional[float]:
-        """The share of hung rounds that no hang in so many still allows.
-
-        One-sided, at 95 %; None when there was a hang, or no round.
-        """
-        if self.hung or not self.rounds:
-            return None
-        return 1 - (1 - CONFIDENCE) ** (1 / self.rounds)
-
-
-Progress = Callable[[Result], None]
-
-
-def place(hang: Hang) -> str:
+def place(qemu: AnyQemu) -> str:
     """Where the main thread stands, innermost function first."""
-    frame = FRAMES.get(hang.kind)
-    told = (hang.stack[hang.stack.index(frame):][:TOLD] if frame
-            else hang.stack[:TOLD_OF_UNKNOWN])
-    return " <- ".join(told) or "unknown"
-
-
-def _round(lab: Path, exe: Path, stress: int, pairs: int) -> Optional[str]:
-    """One round; where it hangs, or None."""
-    system = exe.name.startswith("qemu-system")
-    with ExitStack() as stack:
-        qemu = stack.enter_context(Qemu(lab, exe.parent.name, system,
-                                        exe=exe))
-        qemu.to_iothread()
-        busy = (stack.enter_context(Stress(STRESS_SLICE_S, stress))
-                if stress else None)
-        hang = hunt(qemu, busy, pairs)
-        return place(hang) if hang else None
+    stack = main_thread_functions(qemu.pid)
+    frame = FRAMES.get(kind_of(stack))
+    told = (stack[stack.index(frame):][:TOLD] if frame
+            else stack[:TOLD_OF_UNKNOWN])
+    return " <- ".join(told) or UNKNOWN
 
 
 def rounds(program: Union[str, Path], wanted: int,
            stress: Optional[int] = None, pairs: int = PAIRS,
            lab: Optional[Path] = None,
-           progress: Progress = lambda _: None) -> Result:
+           progress: Callable[[Result], None] = lambda _: None) -> Result:
     """Counts the hung ones among `wanted` rounds of a program.
 
     `program` is a build of the lab or the path of a storage daemon or system
-    emulator; `stress` is the number of stress-ng's workers, None for one on
-    every CPU.  `progress` is told after every round.  Raises TooSlow when
-    answers keep coming late, QmpError when the QEMU ends or refuses.
+    emulator; the rest is as for race.rounds.rounds().
     """
-    lab = lab or lab_build.lab_folder()
+    folder = lab or lab_build.lab_folder()
     exe = (program if isinstance(program, Path)
-           else lab / "bin" / program / DAEMON)
-    if stress is None:
-        stress = os.cpu_count() or 1
-    found = Result(str(program), stress, load=os.getloadavg()[0])
-    started = time.monotonic()
-    while found.rounds < wanted:
-        try:
-            where = _round(lab, exe, stress, pairs)
-        except LateAnswer as late:
-            found.late += 1
-            if found.late > MOST_LATE * wanted:
-                raise TooSlow(f"{exe}: late {found.late} times") from late
-            continue
-        found.rounds += 1
-        if where:
-            found.hung += 1
-            found.places[where] += 1
-        found.seconds = time.monotonic() - started
-        progress(found)
-    return found
+           else folder / "bin" / program / DAEMON)
+    system = exe.name.startswith("qemu-system")
+    return race_rounds.rounds(
+        str(program),
+        lambda: Qemu(folder, exe.parent.name, system, exe=exe),
+        place, wanted, stress, pairs, progress)
 
 
 @dataclass(frozen=True)
@@ -180,8 +108,8 @@ def text(results: Sequence[Result]) -> str:
         "daemon and stressors in one session.  Hung: an answer took more than "
         f"{HANG_AFTER_S:.0f} s and had not come {CONFIRM_S:.0f} s after the "
         "stressors' end.  Late: it came then; another round was made in its "
-        "place.  \"At most\" is the share of hung rounds that would give none "
-        "in so many with a chance of 5 %.")
+        "place.  \"At most\" is the share of hung rounds that would give so "
+        "few with a chance of 5 %.")
 
 
 def as_expected(row: Row, found: Result) -> bool:

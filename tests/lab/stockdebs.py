@@ -1,4 +1,4 @@
-"""Debian's own QEMU programs, fetched and unpacked, never installed or run.
+"""Debian's own QEMU programs, fetched and unpacked, never installed.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Sequence
 
 from labapt import PrivateApt
 
@@ -33,3 +34,23 @@ def fetch(lab: Path, suite: str) -> tuple[str, Path]:
                        if line.startswith("Version: "))
         stamp.write_text(version)
     return stamp.read_text(), folder / "usr/bin"
+
+
+def libraries(lab: Path, suite: str, packages: Sequence[str]) -> Path:
+    """The folder with the libraries of some packages, which programs of that
+    suite need and this machine lacks; once, then it stands."""
+    folder = lab / "debs" / f"{suite}-libraries"
+    stamp = folder / "packages"
+    where = folder / "usr/lib/x86_64-linux-gnu"
+    if not stamp.is_file() or stamp.read_text().split() != list(packages):
+        shutil.rmtree(folder, ignore_errors=True)
+        apt = PrivateApt(folder / "apt", "deb", suite)
+        apt.update()
+        for package in packages:
+            apt.unpack(package, folder)
+        # Some packages still have theirs where they were before /usr was one.
+        for old in (folder / "lib/x86_64-linux-gnu").glob("*.so*"):
+            where.mkdir(parents=True, exist_ok=True)
+            shutil.move(str(old), where / old.name)
+        stamp.write_text(" ".join(packages))
+    return where

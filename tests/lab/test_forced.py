@@ -15,7 +15,7 @@ from forced import forced
 from labqhang import (check_clean, check_erased, check_unkicked,
                       check_wake_lost, diagnose_pid, truth_of_pid)
 from race import (ERASED, GRAPH, HANG, INTERLEAVINGS, SURVIVES,
-                  WAKE_BEFORE_ARM)
+                  WAKE_BEFORE_ARM, Unreached)
 
 SHORT_INTERVAL_S = 12
 HEALS_WITHIN_S = 1.0
@@ -47,6 +47,13 @@ def test_graph_kick_survives(lab: Path) -> None:
     """The graph lock's repair alone is enough for the graph lock."""
     with forced("graphfix", GRAPH, lab=lab) as (_, outcome):
         assert outcome == SURVIVES
+
+
+def test_without_a_sleeper(lab: Path) -> None:
+    """Where no cleaner is started there is nothing to race."""
+    with pytest.raises(Unreached, match="qemu_co_sleep_ns_wakeable"):
+        with forced("graphfix", ERASED, interval_s=0, lab=lab):
+            pass
 
 
 def test_heals_when_told(lab: Path, qhang: Any) -> None:

@@ -70,8 +70,13 @@ class Seen:
         return found
 
 
-@pytest.fixture(name="there", scope="module",
-                params=["stock", "graphfix", "fixed"])
+# Those that build.py has made with --clang and --O0 as well.
+BUILDS = [*lab_build.FIRST,
+          *(name for name in ("clang", "O0")
+            if lab_build.stand(lab_build.lab_folder(), [name]))]
+
+
+@pytest.fixture(name="there", scope="module", params=BUILDS)
 def fixture_there(request: pytest.FixtureRequest, lab: Path
                   ) -> Iterator[parked.Parked]:
     """The daemon."""

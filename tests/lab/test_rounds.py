@@ -5,6 +5,7 @@ SPDX-License-Identifier: GPL-2.0-or-later
 
 from __future__ import annotations
 
+import math
 import signal
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import pytest
 
 from hang import LateAnswer, UNKNOWN, hunt
 from labqemu import Qemu, Stress
-from rounds import Result, rounds
+from race.rounds import Result
+from rounds import rounds
 
 
 class Brake(Stress):
@@ -56,12 +58,25 @@ def test_fixed(lab: Path) -> None:
     assert rounds(program, 1, 0, lab=lab).hung == 0
 
 
-@pytest.mark.parametrize("count, hung, percent", [
-    (59, 0, 5), (299, 0, 1), (0, 0, None), (59, 1, None)])
-def test_bound(count: int, hung: int, percent: int) -> None:
+@pytest.mark.parametrize("count, percent", [(59, 5), (299, 1)])
+def test_bound_without_a_hang(count: int, percent: int) -> None:
     """59 clean rounds leave room for 5 %, 299 for 1 %: the known figures."""
-    found = Result("any", 0, 0.0, count, hung)
-    if percent is None:
-        assert found.at_most is None
-    else:
-        assert found.at_most == pytest.approx(percent / 100, rel=0.01)
+    found = Result("any", 0, 0.0, count, 0)
+    assert found.at_most == pytest.approx(percent / 100, rel=0.01)
+
+
+@pytest.mark.parametrize("count, hung", [(1, 0), (20, 11), (59, 1), (60, 59),
+                                         (2000, 3)])
+def test_bound(count: int, hung: int) -> None:
+    """At the bound, so few hangs come with a chance of 5 %."""
+    share = Result("any", 0, 0.0, count, hung).at_most
+    assert share is not None
+    chance = sum(math.comb(count, k) * share ** k * (1 - share) ** (count - k)
+                 for k in range(hung + 1))
+    assert chance == pytest.approx(0.05, rel=1e-4)
+
+
+def test_bound_of_all_and_of_none() -> None:
+    """What hung each time may always hang; no round says nothing."""
+    assert Result("any", 0, 0.0, 7, 7).at_most == 1.0
+    assert Result("any", 0, 0.0).at_most is None

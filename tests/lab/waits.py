@@ -15,7 +15,8 @@ from typing import Iterator
 
 from guest import Guest
 from healthy import WorkFailed
-from labqemu import Qemu, die_with_parent
+from labqemu import Qemu
+from race.qemu import die_with_parent
 
 SLOW_NODE = "n0"
 LATENCY_NS = 600 * 10**9

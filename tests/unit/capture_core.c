@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -108,9 +109,9 @@ static void check_pieces(struct qh_target *core, unsigned pieces)
 
     for (unsigned i = 0; i < pieces; i++) {
         assert_false(reads(core, address(i, 0), &value));
-        if (i % EACH == 0) {
-            assert_true(reads(core, address(i, WRITTEN), &value));
-            assert_int_equal(value, i);
+        for (unsigned page = 1; page < PIECE_PAGES; page++) {
+            assert_true(reads(core, address(i, page), &value));
+            assert_int_equal(value, i % EACH == 0 && page == WRITTEN ? i : 0);
         }
     }
 }
@@ -201,6 +202,104 @@ static void test_registers_are_those_of_the_process(void **state)
     child_end(&child);
 }
 
+/* The map is the process's, not that of the segments: coroutine stacks are
+ * found by it. */
+static void test_map_is_that_of_the_process(void **state)
+{
+    pid_t pid = start(FEW);
+    struct qh_target *target = open_live(pid), *core;
+    size_t count, core_count;
+
+    capture(pid);
+    assert_fine(qh_target_stop(target));
+    qh_target_resume(target);
+    assert_fine(qh_target_open_core(path, NULL, &core));
+    const struct qh_mapping *maps = qh_target_mappings(target, &count);
+    const struct qh_mapping *kept = qh_target_mappings(core, &core_count);
+    assert_int_equal(count, core_count);
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(maps[i].start, kept[i].start);
+        assert_int_equal(maps[i].end, kept[i].end);
+        assert_int_equal(maps[i].readable, kept[i].readable);
+        assert_int_equal(maps[i].writable, kept[i].writable);
+        assert_int_equal(maps[i].file_offset, kept[i].file_offset);
+        assert_string_equal(maps[i].path, kept[i].path);
+    }
+    qh_target_destroy(core);
+    qh_target_destroy(target);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+}
+
+/* The end of `word` in the file, NULL when it is not there. */
+static char *behind(unsigned char *bytes, size_t count, const char *word)
+{
+    char *at = memmem(bytes, count, word, strlen(word));
+
+    return at ? at + strlen(word) : NULL;
+}
+
+/* Overwrites what stands behind `word` in the capture, opens that, and tells
+ * whether untouched pages still count as zeros: whether it was believed. */
+static bool believed_with(const char *word, const char *forged)
+{
+    struct qh_target *core;
+    unsigned value = 1;
+    size_t count;
+    unsigned char *bytes = slurp(path, &count);
+    char *at = behind(bytes, count, word);
+
+    assert_non_null(at);
+    memcpy(at, forged, strlen(forged));
+    char other[300];
+    snprintf(other, sizeof(other), "%s-forged", path);
+    spit(other, bytes, count);
+    free(bytes);
+    assert_fine(qh_target_open_core(other, NULL, &core));
+    bool zero = reads(core, address(1, 1), &value);
+    assert_true(reads(core, address(0, WRITTEN), &value));
+    qh_target_destroy(core);
+    return zero;
+}
+
+/* A file may lie: then it is a core like any other, or less is known. */
+static void test_forged_notes(void **state)
+{
+    struct qh_target *core = capture_pieces(FEW);
+
+    qh_target_destroy(core);
+    assert_true(believed_with("\"format\":\"", "qhang-capture/1"));
+    assert_false(believed_with("\"format\":\"", "qhang-capture/2"));
+    assert_false(believed_with("\"format\"", ";"));
+    assert_false(believed_with("\"monotonic_ns\":", "[],"));
+    assert_false(believed_with("\"realtime_ns\":", "nul"));
+    assert_false(believed_with("\"left_out\":", "1}"));
+    assert_true(believed_with("\"threads\":[{\"tid\":", "9"));
+    assert_true(believed_with("\"eventfds\":", "71"));
+    assert_false(believed_with("QHANG\0\0\0", "\xff\xff\xff\xff"));
+}
+
+/* A process for which the stop is the end: it makes epoll_wait() return
+ * (signal(7)). What was read of it is kept. */
+static void test_ends_with_the_stop(void **state)
+{
+    for (unsigned i = 0; i < 20; i++) {
+        pid_t pid = fork();
+        if (!pid) {
+            struct epoll_event event;
+            int fd = epoll_create1(0);
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            epoll_wait(fd, &event, 1, -1);
+            _exit(0);
+        }
+        await_state(pid, pid, 'S');
+        struct qh_capture_result result = capture(pid);
+        assert_int_equal(result.thread_count, 1);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        assert_int_equal(unlink(path), 0);
+    }
+}
+
 static int setup(void **state)
 {
     folder = make_folder();
@@ -219,6 +318,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_few_segments, setup, teardown),
         cmocka_unit_test_setup_teardown(test_more_segments_than_fit, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_map_is_that_of_the_process, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_forged_notes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_ends_with_the_stop, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_registers_are_those_of_the_process,
                                         setup, teardown),

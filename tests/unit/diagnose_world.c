@@ -255,6 +255,46 @@ struct world *world_graph(void)
     return world;
 }
 
+struct qh_wait *world_wait(struct world *world, enum qh_wait_kind kind,
+                           pid_t tid, uint64_t coroutine)
+{
+    struct qh_snapshot *s = world->snapshot;
+    struct qh_wait *wait = add(world, &s->waits, &s->wait_count, &s->room.waits,
+                               sizeof(*wait));
+
+    wait->kind = kind;
+    wait->tid = tid;
+    wait->coroutine = qh_raddr(coroutine);
+    return wait;
+}
+
+struct qh_wait *world_wait_mutex(struct world *world, pid_t tid,
+                                 uint64_t mutex, pid_t owner)
+{
+    struct qh_wait *wait = world_wait(world, QH_WAIT_MUTEX, tid, 0);
+
+    wait->object = qh_raddr(mutex);
+    wait->owner_tid = owner;
+    return wait;
+}
+
+struct qh_coroutine *world_coroutine(struct world *world, uint64_t address,
+                                     const char *entry)
+{
+    struct qh_snapshot *s = world->snapshot;
+    struct qh_coroutine *coroutine =
+        add(world, &s->coroutines, &s->coroutine_count, &s->room.coroutines,
+            sizeof(*coroutine));
+
+    coroutine->address = qh_raddr(address);
+    coroutine->entry = entry;
+    coroutine->state = QH_CO_SUSPENDED;
+    coroutine->context = qh_raddr(IO0_CONTEXT);
+    world_stack(world, &coroutine->stack, "qemu_coroutine_switch",
+                "qemu_co_mutex_lock", entry, "coroutine_trampoline", NULL);
+    return coroutine;
+}
+
 void world_destroy(struct world *world)
 {
     qh_snapshot_destroy(world->snapshot);
@@ -268,6 +308,26 @@ struct qh_findings *world_diagnose(const struct world *world)
     assert_null(qh_diagnose(world->snapshot, &findings));
     assert_non_null(findings);
     return findings;
+}
+
+struct qh_report world_report(const struct world *world)
+{
+    struct qh_findings *findings = world_diagnose(world);
+    struct qh_wait_graph *graph = NULL;
+
+    assert_null(qh_wait_graph_build(world->snapshot, findings, &graph));
+    return (struct qh_report){ .snapshot = world->snapshot,
+                               .findings = findings,
+                               .graph = graph,
+                               .samples = 2,
+                               .pause_ns = world->snapshot->pause_ns,
+                               .tool_version = "0.1.0" };
+}
+
+void world_report_deinit(struct qh_report *report)
+{
+    qh_wait_graph_destroy((struct qh_wait_graph *)report->graph);
+    qh_findings_destroy((struct qh_findings *)report->findings);
 }
 
 void world_assert_finding(const struct world *world, const char *rule,

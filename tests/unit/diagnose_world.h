@@ -8,7 +8,7 @@
 #ifndef TEST_DIAGNOSE_WORLD_H
 #define TEST_DIAGNOSE_WORLD_H
 
-#include "diagnose/diagnose.h"
+#include "report/report.h"
 
 enum { WORLD_MAIN_TID = 100, WORLD_IO0_TID = 101, WORLD_OTHER_TID = 102 };
 
@@ -31,12 +31,27 @@ struct world *world_erased(void);
 struct world *world_graph(void);
 void world_destroy(struct world *world);
 
+/* Adds a wait of that thread, or else of that coroutine; the caller fills in
+ * the rest. Earlier ones may move. */
+struct qh_wait *world_wait(struct world *world, enum qh_wait_kind kind,
+                           pid_t tid, uint64_t coroutine);
+/* Adds a thread's wait for a mutex that `owner` holds. */
+struct qh_wait *world_wait_mutex(struct world *world, pid_t tid,
+                                 uint64_t mutex, pid_t owner);
+/* Adds a suspended coroutine of io0's context. Earlier ones may move. */
+struct qh_coroutine *world_coroutine(struct world *world, uint64_t address,
+                                     const char *entry);
+
 /* A stack with these functions, innermost first, up to NULL. */
 void world_stack(struct world *world, struct qh_backtrace *stack, ...)
     __attribute__((sentinel));
 
 /* The findings of the world; the caller destroys them. */
 struct qh_findings *world_diagnose(const struct world *world);
+
+/* A report on the world, after two samples; ended by the other. */
+struct qh_report world_report(const struct world *world);
+void world_report_deinit(struct qh_report *report);
 
 /* Asserts that there is exactly one finding, of that rule and certainty. */
 void world_assert_finding(const struct world *world, const char *rule,

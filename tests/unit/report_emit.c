@@ -1,10 +1,10 @@
-/* Prints the JSON report of a snapshot written by hand, for the schema's test.
+/* Prints reports on snapshots written by hand, for tests in Python.
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * report_emit --list prints the names; report_emit NAME prints that report.
+ * report_emit --list prints the names; report_emit NAME prints that report, as
+ * HTML (without a picture) or DOT behind --html or --dot.
  */
 #include "diagnose_world.h"
-#include "report/report.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -178,6 +178,41 @@ static struct world *held(void)
     return world;
 }
 
+/* Two threads in a circle, and the main thread behind them. */
+static struct world *cycle(void)
+{
+    struct world *world = world_quiet();
+
+    world_wait_mutex(world, WORLD_MAIN_TID, 0xc000, WORLD_IO0_TID);
+    world_wait_mutex(world, WORLD_IO0_TID, 0xa000, WORLD_OTHER_TID);
+    world_wait_mutex(world, WORLD_OTHER_TID, 0xb000, WORLD_IO0_TID);
+    return world;
+}
+
+/* Names that mean something to HTML and to Graphviz, and many of them. */
+static struct world *markup(void)
+{
+    static const char name[] = "</script><b onload='x'>&amp;\\N\"];\x1b\xff";
+    struct world *world = cycle();
+    struct qh_snapshot *s = world->snapshot;
+
+    world->io0->iothread = world->main->name = world->io0->blocked_in = name;
+    world->other->name = s->name = s->exe = s->version = s->build_id = name;
+    s->qmp_command = name;
+    world->main_context->name = name;
+    for (uint64_t i = 0; i < 100; i++) {
+        struct qh_coroutine *coroutine =
+            world_coroutine(world, 0x10000 + 64 * i, name);
+        coroutine->scheduled = name;
+        struct qh_wait *wait =
+            world_wait(world, QH_WAIT_CO_QUEUE, 0, 0x10000 + 64 * i);
+        wait->object = qh_raddr(0xd000 + i / 4);
+        wait->object_name = name;
+    }
+    assert_null(qh_snapshot_gap(s, name, qh_raddr(1), name, name));
+    return world;
+}
+
 static struct world *empty(void)
 {
     struct world *world = calloc(1, sizeof(*world));
@@ -197,19 +232,22 @@ static const struct {
     { "hostile", hostile },     { "gaps", gaps },
     { "core", core },           { "held", held },
     { "running", running },     { "empty", empty },
+    { "cycle", cycle },         { "markup", markup },
 };
 
-static int emit(struct world *world)
-{
-    struct qh_findings *findings = world_diagnose(world);
-    const struct qh_report report = { .snapshot = world->snapshot,
-                                      .findings = findings,
-                                      .samples = 2,
-                                      .pause_ns = world->snapshot->pause_ns,
-                                      .tool_version = "0.1.0" };
-    struct qh_error *error = qh_report_json(&report, stdout);
+typedef struct qh_error *renderer(const struct qh_report *report, FILE *out);
 
-    qh_findings_destroy(findings);
+static struct qh_error *as_html(const struct qh_report *report, FILE *out)
+{
+    return qh_report_html(report, NULL, out);
+}
+
+static int emit(struct world *world, renderer *render)
+{
+    struct qh_report report = world_report(world);
+    struct qh_error *error = render(&report, stdout);
+
+    world_report_deinit(&report);
     world_destroy(world);
     if (error) {
         qh_report_error(error, false, stderr);
@@ -220,9 +258,20 @@ static int emit(struct world *world)
 
 int main(int argc, char **argv)
 {
+    static const struct {
+        const char *option;
+        renderer *render;
+    } forms[] = { { "--html", as_html }, { "--dot", qh_report_dot } };
+    renderer *render = qh_report_json;
+
+    for (size_t i = 0; i < QH_COUNT(forms); i++) {
+        if (argc == 3 && !strcmp(argv[1], forms[i].option)) {
+            render = forms[i].render;
+        }
+    }
     for (size_t i = 0; i < QH_COUNT(worlds); i++) {
-        if (argc == 2 && !strcmp(argv[1], worlds[i].name)) {
-            return emit(worlds[i].make());
+        if (argc > 1 && !strcmp(argv[argc - 1], worlds[i].name)) {
+            return emit(worlds[i].make(), render);
         }
         if (argc == 2 && !strcmp(argv[1], "--list")) {
             puts(worlds[i].name);

@@ -3,7 +3,6 @@
 #include "base/units.h"
 #include "diagnose_world.h"
 #include "report/escape.h"
-#include "report/report.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,13 +16,7 @@
 /* The report of a world, in malloc'd memory. */
 static char *text_of(const struct world *world)
 {
-    struct qh_findings *findings = world_diagnose(world);
-    const struct qh_report report = {
-        .snapshot = world->snapshot,
-        .findings = findings,
-        .samples = 2,
-        .pause_ns = 600000,
-    };
+    struct qh_report report = world_report(world);
     char *text = NULL;
     size_t bytes;
     FILE *out = open_memstream(&text, &bytes);
@@ -31,7 +24,7 @@ static char *text_of(const struct world *world)
     assert_non_null(out);
     assert_null(qh_report_text(&report, out));
     fclose(out);
-    qh_findings_destroy(findings);
+    world_report_deinit(&report);
     return text;
 }
 
@@ -91,6 +84,7 @@ static void test_wake_lost(void **state)
         "\n            timer 579 s ahead, first on io0's list            "
         "0x7f8e342a8f40\n",
         "\n  fixed in  QEMU 10.0.13, 11.1 (not in 10.2.2)\n",
+        "\n  more      qhang explain sleep.wake-lost\n",
     };
     struct world *world = world_wake_lost();
 
@@ -304,33 +298,78 @@ static void test_hostile_names(void **state)
     }
 }
 
+/* Who stands behind a circle is no part of it, and the chain says so; of what a
+ * finding tells at both ends there is none. */
+static void test_chain(void **state)
+{
+    struct world *world = world_quiet();
+    QH_CLEANUP(qh_free_guard) char *text = NULL, *other = NULL;
+
+    world_wait_mutex(world, WORLD_MAIN_TID, 0xc000, WORLD_IO0_TID);
+    world_wait_mutex(world, WORLD_IO0_TID, 0xa000, WORLD_OTHER_TID);
+    world_wait_mutex(world, WORLD_OTHER_TID, 0xb000, WORLD_IO0_TID);
+    text = text_of(world);
+    assert_tidy(text);
+    assert_says(text, "\n\n  chain     main thread 100\n"
+                      "            waits for mutex 0xc000\n"
+                      "            held by iothread io0 (101) "
+                      "(in the circle)\n");
+    assert_says(text, "HANG  deadlock of 2 threads");
+    world_destroy(world);
+
+    world = world_wake_lost();
+    other = text_of(world);
+    assert_silent_about(other, "  chain");
+    world_destroy(world);
+}
+
+/* Nobody is at fault, and still one wants to know what it waits for. */
+static void test_chain_of_a_rightful_wait(void **state)
+{
+    struct world *world = world_quiet();
+    QH_CLEANUP(qh_free_guard) char *text = NULL;
+    struct qh_wait *wait = world_wait(world, QH_WAIT_DRAIN, WORLD_MAIN_TID, 0);
+
+    wait->object = qh_raddr(0xe000);
+    wait->object_name = "q\x1b" "0";
+    wait->owner_coroutine = qh_raddr(0x10000);
+    wait = world_wait(world, QH_WAIT_THROTTLE, 0, 0x10000);
+    wait->object = qh_raddr(0xf000);
+    wait->function = "throttle_group_co_io_limits_intercept";
+    world_coroutine(world, 0x10000, "blk_aio_read_entry");
+    text = text_of(world);
+    assert_tidy(text);
+    assert_says(text, "no hang found\n");
+    assert_says(text, "\n  chain     main thread 100\n"
+                      "            waits for drain of q\\x1b0\n"
+                      "            kept busy by coroutine 0x10000 "
+                      "blk_aio_read_entry\n"
+                      "            throttled in "
+                      "throttle_group_co_io_limits_intercept\n");
+    world_destroy(world);
+}
+
 static void test_colour(void **state)
 {
     struct world *world = world_wake_lost();
-    struct qh_findings *findings = world_diagnose(world);
-    const struct qh_report report = { .snapshot = world->snapshot,
-                                      .findings = findings,
-                                      .pause_ns = 1,
-                                      .colour = true };
+    struct qh_report report = world_report(world);
     QH_CLEANUP(qh_free_guard) char *text = NULL;
     size_t bytes;
     FILE *out = open_memstream(&text, &bytes);
 
     assert_non_null(out);
+    report.colour = true;
     assert_null(qh_report_text(&report, out));
     fclose(out);
     assert_says(text, "\033[1;31mHANG\033[0m");
-    qh_findings_destroy(findings);
+    world_report_deinit(&report);
     world_destroy(world);
 }
 
 static void test_write_error(void **state)
 {
     struct world *world = world_wake_lost();
-    struct qh_findings *findings = world_diagnose(world);
-    const struct qh_report report = { .snapshot = world->snapshot,
-                                      .findings = findings,
-                                      .tool_version = "1" };
+    struct qh_report report = world_report(world);
     FILE *full = fopen("/dev/full", "w");
 
     assert_non_null(full);
@@ -343,7 +382,7 @@ static void test_write_error(void **state)
     assert_non_null(error);
     qh_error_destroy(error);
     fclose(full);
-    qh_findings_destroy(findings);
+    world_report_deinit(&report);
     world_destroy(world);
 }
 
@@ -423,6 +462,8 @@ int main(void)
         cmocka_unit_test(test_held),
         cmocka_unit_test(test_unknown_everywhere),
         cmocka_unit_test(test_hostile_names),
+        cmocka_unit_test(test_chain),
+        cmocka_unit_test(test_chain_of_a_rightful_wait),
         cmocka_unit_test(test_colour),
         cmocka_unit_test(test_write_error),
         cmocka_unit_test(test_durations),

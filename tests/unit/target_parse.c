@@ -45,6 +45,21 @@ static void test_status(void **state)
     assert_int_equal(value, 107);
 }
 
+/* The innermost of a thread's ids stands last. */
+static void test_last_of_status(void **state)
+{
+    long value = -1;
+
+    assert_true(qh_proc_parse_last("NSpid:\t4711\t23\t1\nNSpgid:\t9\n", "NSpid",
+                                   &value));
+    assert_int_equal(value, 1);
+    assert_true(qh_proc_parse_last("NSpid:\t4711", "NSpid", &value));
+    assert_int_equal(value, 4711);
+    assert_false(qh_proc_parse_last("NSpid:\t\n5\n", "NSpid", &value));
+    assert_false(qh_proc_parse_last("Pid:\t5\n", "NSpid", &value));
+    assert_int_equal(value, 4711);
+}
+
 static void test_other_numbers(void **state)
 {
     int64_t ns = 0;
@@ -246,12 +261,18 @@ static void test_own_vdso(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stat),          cmocka_unit_test(test_status),
-        cmocka_unit_test(test_other_numbers), cmocka_unit_test(test_auxv),
-        cmocka_unit_test(test_maps),          cmocka_unit_test(test_bad_maps),
-        cmocka_unit_test(test_deleted),       cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_stat),
+        cmocka_unit_test(test_status),
+        cmocka_unit_test(test_last_of_status),
+        cmocka_unit_test(test_other_numbers),
+        cmocka_unit_test(test_auxv),
+        cmocka_unit_test(test_maps),
+        cmocka_unit_test(test_bad_maps),
+        cmocka_unit_test(test_deleted),
+        cmocka_unit_test(test_cache),
         cmocka_unit_test(test_cache_room),
-        cmocka_unit_test(test_build_ids),     cmocka_unit_test(test_own_vdso),
+        cmocka_unit_test(test_build_ids),
+        cmocka_unit_test(test_own_vdso),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

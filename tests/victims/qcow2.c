@@ -85,14 +85,14 @@ cache_clean_timer_co_locked_del_and_wait(struct BlockDriverState *bs)
 }
 
 /* The waiting thread's request, on its stack. */
-struct CacheCleanTimerDelAndWait {
+struct CacheCleanTimerDelAndWaitCoParams {
     struct BlockDriverState *bs;
     bool done;
 };
 
 static void cache_clean_timer_del_and_wait_co_entry(void *opaque)
 {
-    struct CacheCleanTimerDelAndWait *p = opaque;
+    struct CacheCleanTimerDelAndWaitCoParams *p = opaque;
     struct BDRVQcow2State *s = p->bs->opaque;
 
     qemu_co_mutex_lock(&s->lock);
@@ -105,7 +105,7 @@ static void cache_clean_timer_del_and_wait_co_entry(void *opaque)
 static __attribute__((noinline)) void
 cache_clean_timer_del_and_wait(struct BlockDriverState *bs)
 {
-    struct CacheCleanTimerDelAndWait p = { .bs = bs };
+    struct CacheCleanTimerDelAndWaitCoParams p = { .bs = bs };
 
     qemu_coroutine_enter(
         qemu_coroutine_create(cache_clean_timer_del_and_wait_co_entry, &p));

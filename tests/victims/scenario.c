@@ -168,6 +168,48 @@ static const struct scenario scenarios[] = {
         .run = run_starved,
         .release = release_starved,
     },
+    {
+        .name = "mutex-cycle",
+        .about = "two threads want each other's mutex",
+        .coroutines = 1,
+        .end = END_STUCK,
+        .run = run_mutex_cycle,
+    },
+    {
+        .name = "mutex-order",
+        .about = "the same mutexes, one will be given back",
+        .coroutines = 1,
+        .run = run_mutex_order,
+        .release = release_mutex_order,
+    },
+    {
+        .name = "co-mutex-cycle",
+        .about = "two coroutines want each other's CoMutex",
+        .coroutines = 3,
+        .end = END_STUCK,
+        .run = run_co_mutex_cycle,
+    },
+    {
+        .name = "co-mutex-order",
+        .about = "the same CoMutexes, one will be given back",
+        .coroutines = 3,
+        .run = run_co_mutex_order,
+        .release = release_co_mutex_order,
+    },
+    {
+        .name = "bql-cycle",
+        .about = "the BQL's holder polls for one who wants it",
+        .coroutines = 2,
+        .end = END_STUCK,
+        .run = run_bql_cycle,
+    },
+    {
+        .name = "bql-order",
+        .about = "the same, and another holds the BQL",
+        .coroutines = 2,
+        .run = run_bql_order,
+        .release = release_bql_order,
+    },
 };
 
 #define SCENARIOS ((int)(sizeof(scenarios) / sizeof(scenarios[0])))

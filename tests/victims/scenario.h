@@ -127,5 +127,14 @@ void run_waits(struct world *world);
 void release_waits(struct world *world);
 void run_busy(struct world *world);
 void release_busy(struct world *world);
+void run_mutex_cycle(struct world *world);
+void run_mutex_order(struct world *world);
+void release_mutex_order(struct world *world);
+void run_co_mutex_cycle(struct world *world);
+void run_co_mutex_order(struct world *world);
+void release_co_mutex_order(struct world *world);
+void run_bql_cycle(struct world *world);
+void run_bql_order(struct world *world);
+void release_bql_order(struct world *world);
 
 #endif

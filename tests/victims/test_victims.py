@@ -31,6 +31,8 @@ TWINS = ["wake-lost-twin", "erased-twin", "graph-unkicked-twin"]
 HELD = ["mid-wake", "mid-wake-spin", "mid-wake-entered", "mid-kick",
         "mid-notify", "mid-notify-wake", "runnable", "runnable-late",
         "runnable-starved"]
+CYCLES = ["mutex-cycle", "co-mutex-cycle", "bql-cycle"]
+ORDERS = ["mutex-order", "co-mutex-order", "bql-order"]
 HEALTHY = ["idle", "timer-waiting", "busy"]
 
 
@@ -149,7 +151,8 @@ def start_fixture() -> Iterator:
 
 def test_every_scenario_is_tested() -> None:
     """The lists above name all that there are."""
-    assert sorted(listed()) == sorted(HANGS + TWINS + HELD + HEALTHY)
+    assert sorted(listed()) == sorted(HANGS + TWINS + HELD + HEALTHY + CYCLES
+                                     + ORDERS)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -189,6 +192,22 @@ def test_held_instant_goes_on_when_released(start, scenario):
     """It was a passing state: let go, the command returns."""
     victim = start("victim", "--scenario", scenario)
     assert victim.let_go() == ["returned blockdev-del"]
+
+
+@pytest.mark.parametrize("scenario", CYCLES)
+def test_circle_never_returns(start, scenario):
+    """Nobody in it, nor the command behind it, goes on."""
+    victim = start("victim", "--scenario", scenario)
+    assert victim.state(victim.pid) == "S"
+    assert victim.let_go() == []
+
+
+@pytest.mark.parametrize("scenario", ORDERS)
+def test_order_goes_on_when_released(start, scenario):
+    """The lock that all wait for is given back: the command returns."""
+    victim = start("victim", "--scenario", scenario)
+    returned = victim.let_go()
+    assert len(returned) == 1 and returned[0].startswith("returned x-")
 
 
 @pytest.mark.parametrize("scenario", [s for s in HELD if "runnable" in s])

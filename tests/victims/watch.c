@@ -71,12 +71,22 @@ char watch_state(int tid)
     return paren && paren[1] ? paren[2] : 0;
 }
 
-bool watch_in_ppoll(int tid)
+static bool in_call(int tid, int number)
 {
     char call[256];
 
     return read_task(tid, "syscall", call, sizeof(call)) &&
-           atoi(call) == SYS_ppoll && watch_state(tid) == 'S';
+           atoi(call) == number && watch_state(tid) == 'S';
+}
+
+bool watch_in_ppoll(int tid)
+{
+    return in_call(tid, SYS_ppoll);
+}
+
+bool watch_in_futex(int tid)
+{
+    return in_call(tid, SYS_futex);
 }
 
 bool watch_nothing_queued(struct AioContext *ctx)

@@ -24,6 +24,9 @@ void watch_until(const char *what, bool (*holds)(void *opaque), void *opaque);
  */
 bool watch_in_ppoll(int tid);
 
+/* The same for futex. */
+bool watch_in_futex(int tid);
+
 /* The state letter of thread `tid` in /proc/self/task/TID/stat; 0 if gone. */
 char watch_state(int tid);
 
