@@ -24,8 +24,10 @@
  * that of the guard page, and `stack_size` counts it in: the stack's upper end
  * is stack + stack_size.  `env` holds the registers while the coroutine is not
  * running (while it is, they are stale); that of a leader holds the thread's
- * own stack while the thread runs a coroutine.
+ * own stack while the thread runs a coroutine.  QEMU's own gdb script looks the
+ * type up by its name as a typedef.
  */
+typedef struct CoroutineUContext CoroutineUContext;
 struct CoroutineUContext {
     struct Coroutine base;
     void *stack;
@@ -104,7 +106,7 @@ union pointer_as_ints {
 static void coroutine_trampoline(int i0, int i1)
 {
     union pointer_as_ints arg = { .half = { i0, i1 } };
-    struct CoroutineUContext *self = arg.pointer;
+    CoroutineUContext *self = arg.pointer;
     struct Coroutine *co = &self->base;
 
     stack_tools_arrive(NULL);

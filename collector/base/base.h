@@ -143,6 +143,16 @@ void qh_close_guard(int *fd); /* closes unless negative */
 struct qh_error *qh_array_reserve(void *items, size_t *capacity, size_t count,
                                   size_t item_bytes) QH_MUST_CHECK;
 
+/*
+ * The kernel gives memory page by page, as it is first touched, at a cost that
+ * a stopped target should not wait for. The first has it give all of
+ * [memory, memory + bytes) now; what is in there stays. The second has malloc
+ * hold `bytes` of such memory for the calls to come, as far as there is any,
+ * and from then on keep what is freed.
+ */
+void qh_memory_touch(void *memory, size_t bytes);
+void qh_memory_warm(size_t bytes);
+
 /* Memory that is freed all at once; zero-initialise one to begin. */
 struct qh_arena {
     struct qh_arena_block *blocks;

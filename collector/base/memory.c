@@ -2,8 +2,10 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "base/base.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* 1 under a sanitizer: each piece then has its own bounds to be watched. */
@@ -57,6 +59,60 @@ struct qh_error *qh_array_reserve(void *items, size_t *capacity, size_t count,
     *array = moved;
     *capacity = wanted;
     return NULL;
+}
+
+enum { PAGE_BYTES = 4096, PIECE_BYTES = 1 << 20 };
+
+/* One system call where the kernel has it (5.14), else page by page. */
+void qh_memory_touch(void *memory, size_t bytes)
+{
+    volatile unsigned char *at = memory;
+    uintptr_t first = (uintptr_t)memory / PAGE_BYTES * PAGE_BYTES;
+
+    if (!bytes) {
+        return;
+    }
+#ifdef MADV_POPULATE_WRITE
+    if (madvise((void *)first, (uintptr_t)memory + bytes - first,
+                MADV_POPULATE_WRITE) == 0) {
+        return;
+    }
+#endif
+    for (size_t i = 0; i < bytes; i += PAGE_BYTES) {
+        at[i] = at[i];
+    }
+    at[bytes - 1] = at[bytes - 1];
+}
+
+/* What is freed at the top of the heap stays there, and large blocks come from
+ * there too: 32 MiB is the most that malloc takes for a threshold. */
+static void keep_freed_memory(void)
+{
+    mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    mallopt(M_TRIM_THRESHOLD, INT32_MAX);
+}
+
+void qh_memory_warm(size_t bytes)
+{
+    struct piece {
+        struct piece *next;
+    } *pieces = NULL;
+
+    keep_freed_memory();
+    for (size_t have = 0; have < bytes; have += PIECE_BYTES) {
+        struct piece *piece = malloc(PIECE_BYTES);
+        if (!piece) {
+            break;
+        }
+        qh_memory_touch(piece, PIECE_BYTES);
+        piece->next = pieces;
+        pieces = piece;
+    }
+    while (pieces) {
+        struct piece *next = pieces->next;
+        free(pieces);
+        pieces = next;
+    }
 }
 
 static struct qh_arena_block *add_block(struct qh_arena *arena, size_t bytes)

@@ -47,6 +47,7 @@ enum { QH_OPTION_HELP = 'h', QH_OPTION_VERSION = 'V' };
 #define QH_HELP_OPTION { QH_OPTION_HELP, "help", NULL, "show this help" }
 
 extern const struct qh_command qh_command_capture;
+extern const struct qh_command qh_command_coroutines;
 extern const struct qh_command qh_command_diagnose;
 extern const struct qh_command qh_command_explain;
 extern const struct qh_command qh_command_list;

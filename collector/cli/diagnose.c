@@ -1,8 +1,7 @@
 /* qhang diagnose: says why a QEMU hangs, live or from its core.
  * SPDX-License-Identifier: GPL-2.0-or-later */
-#include "cli/cli.h"
 #include "cli/output.h"
-#include "qemu/qemu.h"
+#include "cli/subject.h"
 #include "report/report.h"
 
 #include <signal.h>
@@ -19,32 +18,19 @@ static const struct timespec sample_pause = { .tv_nsec = 200000000 };
 /* Between two looks before the first stop. */
 static const struct timespec look_pause = { .tv_nsec = 50000000 };
 
-enum { OPTION_CORE = 'c', OPTION_EXE = 'e', OPTION_DEBUGINFO = 'd',
-       OPTION_JSON = 'j', OPTION_NO_STOP = 'n', OPTION_REGISTERS = 'r',
-       OPTION_DOT = 'o', OPTION_HTML = 'm' };
+enum { OPTION_JSON = 'j', OPTION_DOT = 'o', OPTION_HTML = 'm' };
 
 static const struct qh_option options[] = {
-    { OPTION_CORE, "core", "FILE", "examine a core instead of a process" },
-    { OPTION_EXE, "exe", "FILE", "the executable that made the core" },
-    { OPTION_REGISTERS, "registers", "FILE",
-      "gdb holds the process and hands in its registers" },
-    { OPTION_NO_STOP, "no-stop", NULL,
-      "stop nothing: sees less, and proves nothing" },
-    { OPTION_DEBUGINFO, "debuginfo", "DIR",
-      "look for separate debug files here, too" },
+    QH_SUBJECT_OPTIONS,
     { OPTION_JSON, "json", NULL, "print the report as JSON" },
     { OPTION_HTML, "html", "FILE", "also write it as a page of HTML" },
-    { OPTION_DOT, "dot", "FILE", "also write who waits for whom, for Graphviz" },
+    { OPTION_DOT, "dot", "FILE",
+      "also write who waits for whom, for Graphviz" },
     QH_HELP_OPTION,
 };
 
 struct request {
-    pid_t pid; /* 0: a core */
-    const char *core;
-    const char *exe;
-    const char *registers; /* NULL: qhang stops the process itself */
-    const char *debuginfo;
-    bool no_stop;
+    struct qh_subject subject;
     const char *html; /* files to write, or NULL */
     const char *dot;
     bool json;
@@ -64,19 +50,6 @@ static void session_deinit(struct session *session)
     qh_findings_destroy(session->before);
     qh_findings_destroy(session->findings);
     qh_snapshot_destroy(session->snapshot);
-}
-
-static struct qh_error *open_target(const struct request *request,
-                                    struct qh_target **ret)
-{
-    if (request->core) {
-        return qh_target_open_core(request->core, request->exe, ret);
-    }
-    if (request->registers) {
-        return qh_target_open_held(request->pid, request->registers, ret);
-    }
-    const struct qh_live_options live = { .leave_running = request->no_stop };
-    return qh_target_open_live(request->pid, &live, ret);
 }
 
 /* Takes one more sample and has the one before confirm it. */
@@ -164,7 +137,7 @@ static struct qh_error *look_unless_told(struct qh_target *target,
                                          const struct request *request,
                                          struct session *session)
 {
-    if (request->no_stop ||
+    if (request->subject.no_stop ||
         qh_target_process(target)->kind != QH_TARGET_LIVE) {
         return NULL;
     }
@@ -194,30 +167,6 @@ static struct qh_error *take_samples(struct qh_qemu *qemu,
                : NULL;
 }
 
-/* Without debug information there is no telling what the program is but by its
- * name; one that is called otherwise gets told so, too. */
-static struct qh_error *doubt_name(const struct qh_target *target,
-                                   struct qh_error *error)
-{
-    const char *exe = qh_target_process(target)->exe;
-    const char *name = strrchr(exe, '/') ? strrchr(exe, '/') + 1 : exe;
-
-    if (!error || error->code != QH_ERR_NO_DEBUGINFO || !*name ||
-        strstr(name, "qemu") || strstr(name, "kvm")) {
-        return error;
-    }
-    struct qh_error *doubt = qh_error_new(
-        QH_ERR_NOT_QEMU, "%s is no QEMU by its name, and there is %s", name,
-        error->message);
-    doubt = qh_error_path(doubt, exe);
-    doubt = qh_error_try(doubt,
-                         "give the pid of a qemu-system-*, qemu-storage-daemon "
-                         "or qemu-nbd; if this is one by another name, %s",
-                         qh_error_advice(error));
-    qh_error_destroy(error);
-    return doubt;
-}
-
 /* Opens the target, examines it, and lets it go before anything is said. */
 static struct qh_error *examine(const struct request *request,
                                 struct session *session)
@@ -225,13 +174,8 @@ static struct qh_error *examine(const struct request *request,
     QH_CLEANUP(qh_target_guard) struct qh_target *target = NULL;
     QH_CLEANUP(qh_debug_guard) struct qh_debug *debug = NULL;
     QH_CLEANUP(qh_qemu_guard) struct qh_qemu *qemu = NULL;
-    const struct qh_debug_options debug_options = {
-        .debuginfo_dir = request->debuginfo,
-    };
 
-    QH_TRY(open_target(request, &target));
-    QH_TRY(doubt_name(target, qh_debug_open(target, &debug_options, &debug)));
-    QH_TRY(qh_qemu_create(target, debug, &qemu));
+    QH_TRY(qh_subject_open(&request->subject, &target, &debug, &qemu));
     QH_TRY(look_unless_told(target, qemu, request, session));
     return take_samples(qemu, session);
 }
@@ -239,7 +183,6 @@ static struct qh_error *examine(const struct request *request,
 static struct qh_error *print_report(const struct request *request,
                                      const struct session *session)
 {
-    const char *no_color = getenv("NO_COLOR");
     QH_CLEANUP(qh_wait_graph_guard) struct qh_wait_graph *graph = NULL;
 
     QH_TRY(qh_wait_graph_build(session->snapshot, session->findings, &graph));
@@ -249,7 +192,7 @@ static struct qh_error *print_report(const struct request *request,
         .graph = graph,
         .samples = session->findings->samples,
         .pause_ns = session->pause_ns,
-        .colour = isatty(STDOUT_FILENO) && !(no_color && *no_color),
+        .colour = qh_wants_colour(),
         .tool_version = QHANG_VERSION,
     };
 
@@ -269,28 +212,6 @@ static int status_of(const struct session *session)
     return session->snapshot->gap_count ? QH_EXIT_INCOMPLETE : QH_EXIT_CLEAN;
 }
 
-static int read_operand(const struct qh_command *command, int argc,
-                        char **argv, struct request *request)
-{
-    if (argc - optind > 1) {
-        return qh_usage_error(command, "one PID at a time, not also %s",
-                              argv[optind + 1]);
-    }
-    if (argc == optind) {
-        return request->core
-                   ? 0
-                   : qh_usage_error(command, "give a PID, or --core FILE");
-    }
-    if (request->core) {
-        return qh_usage_error(command, "a PID (%s) and --core exclude "
-                                       "each other", argv[optind]);
-    }
-    if (!qh_read_pid(argv[optind], &request->pid)) {
-        return qh_no_pid(argv[optind]);
-    }
-    return 0;
-}
-
 /* Fills the request; gives 0, or the exit status once that is all. */
 static int read_arguments(const struct qh_command *command, int argc,
                           char **argv, struct request *request, bool *ret_done)
@@ -299,22 +220,10 @@ static int read_arguments(const struct qh_command *command, int argc,
 
     *ret_done = true;
     while ((code = qh_next_option(command, argc, argv)) != -1) {
+        if (qh_subject_option(&request->subject, code, optarg)) {
+            continue;
+        }
         switch (code) {
-        case OPTION_CORE:
-            request->core = optarg;
-            break;
-        case OPTION_EXE:
-            request->exe = optarg;
-            break;
-        case OPTION_REGISTERS:
-            request->registers = optarg;
-            break;
-        case OPTION_DEBUGINFO:
-            request->debuginfo = optarg;
-            break;
-        case OPTION_NO_STOP:
-            request->no_stop = true;
-            break;
         case OPTION_JSON:
             request->json = true;
             break;
@@ -331,20 +240,7 @@ static int read_arguments(const struct qh_command *command, int argc,
             return QH_EXIT_USAGE;
         }
     }
-    int status = read_operand(command, argc, argv, request);
-    if (!status && request->exe && !request->core) {
-        status = qh_usage_error(command, "--exe goes with --core only");
-    }
-    if (!status && request->registers && request->core) {
-        status = qh_usage_error(command, "--registers goes with a PID only");
-    }
-    if (!status && request->no_stop && request->core) {
-        status = qh_usage_error(command, "--no-stop goes with a PID only");
-    }
-    if (!status && request->no_stop && request->registers) {
-        status = qh_usage_error(command, "--no-stop and --registers exclude "
-                                         "each other");
-    }
+    int status = qh_subject_finish(command, argc, argv, &request->subject);
     *ret_done = status != 0;
     return status;
 }
@@ -354,7 +250,7 @@ static int run(const struct qh_command *command, int argc, char **argv)
     QH_CLEANUP(session_deinit)
     struct session session = { .pause_ns = QH_TIME_UNKNOWN,
                                .began_ns = QH_TIME_UNKNOWN };
-    struct request request = { .pid = 0 };
+    struct request request = { .json = false };
     bool done;
     int status = read_arguments(command, argc, argv, &request, &done);
 

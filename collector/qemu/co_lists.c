@@ -152,6 +152,8 @@ struct qh_error *qh_co_operand_field(struct qh_reader *reader,
     if (!operand) {
         return qh_error_no_memory();
     }
+    wait->late |=
+        qh_target_is_late(reader->target, qh_field_at(reader, object, id));
     *operand = (struct qh_operand){ what, qh_field_at(reader, object, id),
                                     (int64_t)value, known };
     return NULL;

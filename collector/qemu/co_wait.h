@@ -37,6 +37,7 @@ struct qh_co_waits {
     struct raddr *scheduled_in;
     const struct qh_timer **timers;
     const struct qh_sleeper **sleepers;
+    bool *linked; /* behind or before another one, by co_queue_next */
     /* Lists that have been walked: an open hash of addresses. */
     struct raddr *walked;
     size_t walked_places; /* a power of two, more than there are coroutines */
@@ -53,6 +54,10 @@ enum qh_co_list { QH_LIST_MUTEX, QH_LIST_QUEUE, QH_LIST_RWLOCK };
 struct qh_error *qh_co_list_walk(struct qh_co_waits *waits,
                                  enum qh_co_list kind,
                                  struct raddr object) QH_MUST_CHECK;
+
+/* Fills the wait of the coroutine at `index`. */
+struct qh_error *qh_co_tell(struct qh_co_waits *waits, size_t index,
+                            struct qh_wait *wait) QH_MUST_CHECK;
 
 /* Adds a value to the wait; at most QH_MAX_OPERANDS of them. */
 struct qh_error *qh_co_operand(struct qh_reader *reader, struct qh_wait *wait,

@@ -18,6 +18,7 @@ enum {
     STACK_BYTES = 1 << 20,
     WHOLE_BYTES = GUARD_BYTES + STACK_BYTES,
     TOP_BYTES = 256,          /* the upper end that is looked through */
+    USED_BYTES = 1024,        /* what many a coroutine uses; copied with it */
     CONTEXT_BELOW_TOP = 0x28, /* where every gcc keeps the pointer */
     CONTEXT_REGS_BYTES = 64   /* of a jmp_buf, the part with registers */
 };
@@ -32,17 +33,23 @@ static bool is_candidate(const struct qh_mapping *guard,
            stack->end - stack->start >= STACK_BYTES && !stack->path[0];
 }
 
+/* Whether a CoroutineUContext of this stack is there; `*image` is its copy. */
 static bool names_stack(struct qh_reader *reader, struct raddr ucontext,
-                        uint64_t stack)
+                        uint64_t stack, struct qh_image *image)
 {
-    uint64_t start, bytes;
+    uint64_t start = 0, bytes = 0;
     struct qh_error *error =
         ucontext.value % 8 || !ucontext.value
             ? qh_error_new(QH_ERR_INCONSISTENT, "no pointer")
-            : qh_read_field(reader, ucontext, QH_F_UC_STACK, &start);
+            : qh_read_image(reader, ucontext, QH_F_UC_ENV, CONTEXT_REGS_BYTES,
+                            image);
 
     if (!error) {
-        error = qh_read_field(reader, ucontext, QH_F_UC_STACK_SIZE, &bytes);
+        error = qh_image_field(reader, image, ucontext, QH_F_UC_STACK, &start);
+    }
+    if (!error) {
+        error =
+            qh_image_field(reader, image, ucontext, QH_F_UC_STACK_SIZE, &bytes);
     }
     bool names = !error && start == stack && bytes == WHOLE_BYTES;
     qh_error_destroy(error);
@@ -83,9 +90,9 @@ static bool made_by_makecontext(struct qh_reader *reader, const uint64_t *words,
     return code && code->executable && code->path[0] && link && link % 8 == 0;
 }
 
-/* `*ret` is set for STACK_COROUTINE. */
+/* `*ret` and `*image` are set for STACK_COROUTINE. */
 static enum stack_kind find_ucontext(struct qh_reader *reader, uint64_t stack,
-                                     struct raddr *ret)
+                                     struct raddr *ret, struct qh_image *image)
 {
     uint64_t top = stack + WHOLE_BYTES;
     uint64_t words[TOP_BYTES / 8];
@@ -99,7 +106,7 @@ static enum stack_kind find_ucontext(struct qh_reader *reader, uint64_t stack,
     const size_t usual = QH_COUNT(words) - CONTEXT_BELOW_TOP / 8;
     for (size_t i = 0; i < QH_COUNT(words); i++) {
         *ret = qh_raddr(words[(usual + QH_COUNT(words) - i) % QH_COUNT(words)]);
-        if (names_stack(reader, *ret, stack)) {
+        if (names_stack(reader, *ret, stack, image)) {
             return STACK_COROUTINE;
         }
     }
@@ -107,35 +114,41 @@ static enum stack_kind find_ucontext(struct qh_reader *reader, uint64_t stack,
         return STACK_OTHER;
     }
     *ret = hinted(reader->qemu, stack);
-    return names_stack(reader, *ret, stack) ? STACK_COROUTINE
-                                            : STACK_UNRESOLVED;
+    return names_stack(reader, *ret, stack, image) ? STACK_COROUTINE
+                                                   : STACK_UNRESOLVED;
 }
 
 static struct qh_error *read_members(struct qh_reader *reader,
+                                     const struct qh_image *image,
                                      struct qh_coroutine *coroutine)
 {
-    struct raddr at = coroutine->address, entry, scheduled;
+    struct raddr at = coroutine->address;
+    uint64_t entry, scheduled;
 
-    QH_TRY(qh_read_link(reader, at, QH_F_CO_ENTRY, &entry));
-    QH_TRY(qh_read_link(reader, at, QH_F_CO_ENTRY_ARG, &coroutine->entry_arg));
-    QH_TRY(qh_read_link(reader, at, QH_F_CO_CALLER, &coroutine->caller));
-    QH_TRY(qh_read_link(reader, at, QH_F_CO_CTX, &coroutine->context));
-    QH_TRY(qh_read_link(reader, at, QH_F_CO_SCHEDULED, &scheduled));
+    QH_TRY(qh_image_field(reader, image, at, QH_F_CO_ENTRY, &entry));
+    QH_TRY(qh_image_field(reader, image, at, QH_F_CO_ENTRY_ARG,
+                          &coroutine->entry_arg.value));
+    QH_TRY(qh_image_field(reader, image, at, QH_F_CO_CALLER,
+                          &coroutine->caller.value));
+    QH_TRY(qh_image_field(reader, image, at, QH_F_CO_CTX,
+                          &coroutine->context.value));
+    QH_TRY(qh_image_field(reader, image, at, QH_F_CO_SCHEDULED, &scheduled));
     if (qh_has_field(reader, QH_F_CO_QUEUE_NEXT)) {
-        QH_TRY(qh_read_link(reader, at, QH_F_CO_QUEUE_NEXT,
-                            &coroutine->queue_next));
+        QH_TRY(qh_image_field(reader, image, at, QH_F_CO_QUEUE_NEXT,
+                              &coroutine->queue_next.value));
     }
     if (qh_has_field(reader, QH_F_CO_LOCKS_HELD)) {
-        QH_TRY(qh_read_field(reader, at, QH_F_CO_LOCKS_HELD,
-                             &coroutine->locks_held));
+        QH_TRY(qh_image_field(reader, image, at, QH_F_CO_LOCKS_HELD,
+                              &coroutine->locks_held));
     }
-    coroutine->entry = qh_function_name(reader, entry);
-    coroutine->scheduled = qh_read_string(reader, scheduled);
+    coroutine->entry = qh_function_name(reader, qh_raddr(entry));
+    coroutine->scheduled = qh_read_string(reader, qh_raddr(scheduled));
     return NULL;
 }
 
 static struct qh_error *add_coroutine(struct qh_reader *reader, uint64_t stack,
-                                      struct raddr ucontext)
+                                      struct raddr ucontext,
+                                      const struct qh_image *image)
 {
     struct qh_snapshot *snapshot = reader->snapshot;
     size_t index = snapshot->coroutine_count;
@@ -154,7 +167,7 @@ static struct qh_error *add_coroutine(struct qh_reader *reader, uint64_t stack,
     coroutine->address = qh_field_at(reader, ucontext, QH_F_UC_BASE);
     coroutine->stack_start = qh_raddr(stack);
     coroutine->stack_bytes = WHOLE_BYTES;
-    QH_NOTE(reader, "coroutine", read_members(reader, coroutine));
+    QH_NOTE(reader, "coroutine", read_members(reader, image, coroutine));
     if (reader->has_pointer_guard) {
         QH_NOTE(reader, "registers of a coroutine",
                 qh_read_env(reader, ucontext, &coroutine->regs));
@@ -192,12 +205,61 @@ each_candidate(struct qh_reader *reader,
     return NULL;
 }
 
+static struct qh_error *count_stack(struct qh_reader *reader, uint64_t stack,
+                                    void *opaque)
+{
+    size_t *count = opaque;
+
+    ++*count;
+    return NULL;
+}
+
+/* What a sample takes besides its coroutines themselves, for each of them and
+ * in all: pages and bytes of copies; timers, sleepers and the memory map, whose
+ * arrays double as they grow. */
+enum {
+    COPIED_EACH = USED_BYTES + 512,
+    COPIED_MORE = 2 << 20,
+    PAGES_MORE = 512,
+    BYTES_EACH = 3 * (int)(sizeof(struct qh_timer) + sizeof(struct qh_sleeper) +
+                           2 * sizeof(struct qh_mapping)),
+    BYTES_MORE = 1 << 20
+};
+
+/* By the map as it was last seen; guard pages of others count as well. */
+struct qh_error *qh_make_room(struct qh_reader *reader)
+{
+    struct qh_snapshot *snapshot = reader->snapshot;
+    size_t count = 0;
+
+    if (qh_target_process(reader->target)->kind != QH_TARGET_LIVE) {
+        return NULL;
+    }
+    QH_TRY(each_candidate(reader, count_stack, &count));
+    QH_TRY(qh_array_reserve(&reader->coroutines, &reader->coroutines_room,
+                            count + 1, sizeof(*reader->coroutines)));
+    snapshot->coroutines = qh_arena_alloc(
+        &snapshot->arena, (count + 1) * sizeof(*snapshot->coroutines));
+    if (!snapshot->coroutines) {
+        return qh_error_no_memory();
+    }
+    snapshot->room.coroutines = count + 1;
+    qh_memory_touch(reader->coroutines,
+                    (count + 1) * sizeof(*reader->coroutines));
+    qh_memory_touch(snapshot->coroutines,
+                    (count + 1) * sizeof(*snapshot->coroutines));
+    QH_TRY(qh_target_make_room(reader->target, 2 * count + PAGES_MORE,
+                               (size_t)COPIED_EACH * count + COPIED_MORE));
+    qh_memory_warm((size_t)BYTES_EACH * count + BYTES_MORE);
+    return NULL;
+}
+
 static struct qh_error *add_top(struct qh_reader *reader, uint64_t stack,
                                 void *opaque)
 {
     uint64_t top = stack + WHOLE_BYTES;
 
-    return qh_ranges_add(opaque, top - TOP_BYTES, top);
+    return qh_ranges_add(opaque, top - USED_BYTES, top);
 }
 
 /* Where the context most likely is; whether it is there is seen later. */
@@ -226,10 +288,11 @@ static struct qh_error *resolve(struct qh_reader *reader, uint64_t stack,
                                 void *opaque)
 {
     struct raddr ucontext;
+    struct qh_image image;
 
-    switch (find_ucontext(reader, stack, &ucontext)) {
+    switch (find_ucontext(reader, stack, &ucontext, &image)) {
     case STACK_COROUTINE:
-        return add_coroutine(reader, stack, ucontext);
+        return add_coroutine(reader, stack, ucontext, &image);
     case STACK_UNRESOLVED:
         return add_unresolved(reader, stack);
     case STACK_OTHER:

@@ -123,6 +123,24 @@ struct qh_error *qh_read_field(struct qh_reader *reader, struct raddr object,
 struct qh_error *qh_read_link(struct qh_reader *reader, struct raddr object,
                               enum qh_field_id id,
                               struct raddr *ret) QH_MUST_CHECK;
+/*
+ * A copy of an object from its start to member `last` and `more` bytes of that,
+ * for one of which much is read: a look-up in the page cache for each member
+ * adds up when there are 10,000 of them. A member that is not in the image is
+ * read from the target.
+ */
+struct qh_image {
+    struct raddr at;
+    size_t bytes;
+    unsigned char data[512];
+};
+struct qh_error *qh_read_image(struct qh_reader *reader, struct raddr object,
+                               enum qh_field_id last, size_t more,
+                               struct qh_image *ret) QH_MUST_CHECK;
+struct qh_error *qh_image_field(struct qh_reader *reader,
+                                const struct qh_image *image,
+                                struct raddr object, enum qh_field_id id,
+                                uint64_t *ret) QH_MUST_CHECK;
 /* The pointer, or the 32-bit integer, at an address. */
 struct qh_error *qh_read_pointer(struct qh_reader *reader, struct raddr address,
                                  struct raddr *ret) QH_MUST_CHECK;
@@ -149,6 +167,12 @@ struct qh_error *qh_loop_check(struct qh_reader *reader,
                                struct qh_loop_guard *guard,
                                struct raddr node) QH_MUST_CHECK;
 
+/* ---- before it is stopped ---- */
+
+/* Has the memory ready that a sample of so many stacks takes: to be given
+ * memory by the kernel page by page costs more than to read the target. */
+struct qh_error *qh_make_room(struct qh_reader *reader) QH_MUST_CHECK;
+
 /* ---- readers: while the target stands still ---- */
 
 struct qh_error *qh_read_ram(struct qh_reader *reader) QH_MUST_CHECK;
@@ -165,6 +189,8 @@ struct qh_error *qh_read_sleepers(struct qh_reader *reader) QH_MUST_CHECK;
 struct qh_error *qh_read_locks(struct qh_reader *reader) QH_MUST_CHECK;
 /* Copies the live part of every stack into the page cache. */
 struct qh_error *qh_copy_stacks(struct qh_reader *reader) QH_MUST_CHECK;
+/* Copies what the innermost frames of coroutines point to; stacks come first. */
+struct qh_error *qh_copy_pointees(struct qh_reader *reader) QH_MUST_CHECK;
 /* The same of what the waits of the last sample were read from. */
 struct qh_error *qh_prefetch_waits(struct qh_reader *reader) QH_MUST_CHECK;
 /* The registers that a CoroutineUContext's jmp_buf holds; ABSENT when no

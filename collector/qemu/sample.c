@@ -102,20 +102,24 @@ static void read_clock(struct qh_reader *reader)
     qh_error_destroy(error);
 }
 
+/* Stacks first: the timers and wait records that others lead to lie on them,
+ * and are there when they are asked for. */
 static struct qh_error *read_stopped(struct qh_reader *reader)
 {
+    QH_TRY(qh_make_room(reader));
     QH_TRY(qh_target_stop(reader->target));
     QH_CLEANUP(qh_target_resume_guard)
     struct qh_target *stopped __attribute__((unused)) = reader->target;
 
     QH_TRY(qh_read_ram(reader));
     QH_TRY(qh_read_threads(reader));
-    QH_TRY(qh_read_contexts(reader));
     QH_TRY(qh_read_coroutines(reader));
+    QH_TRY(qh_copy_stacks(reader));
+    QH_TRY(qh_read_contexts(reader));
     QH_TRY(qh_read_sleepers(reader));
     QH_TRY(qh_read_locks(reader));
     QH_TRY(qh_prefetch_waits(reader));
-    return qh_copy_stacks(reader);
+    return qh_copy_pointees(reader);
 }
 
 /* What was read of a process that went on meanwhile need not fit together. */

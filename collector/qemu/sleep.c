@@ -17,9 +17,6 @@ static const char parked[] = "qemu_co_sleep_ns";
  * (QEMU_CO_SLEEP_PENDING, 1), never a coroutine. */
 enum { FIRST_POINTER = 4096 };
 
-/* How many words of the innermost frames may point to the QemuCoSleep. */
-enum { FRAME_WORDS = 64 };
-
 static void judge_armed(struct qh_sleeper *sleeper)
 {
     if (qh_raddr_equal(sleeper->to_wake, sleeper->coroutine)) {
@@ -78,41 +75,6 @@ static struct qh_error *find_timers(struct qh_reader *reader,
     return NULL;
 }
 
-/*
- * Without a timer, the QemuCoSleep can be told only from the frames, which are
- * walked after the stop: what the saved registers and the innermost frames
- * point to is copied now.
- */
-static struct qh_error *copy_pointees(struct qh_reader *reader,
-                                      const struct qh_registers *regs)
-{
-    uint64_t words[FRAME_WORDS];
-    struct qh_range ranges[FRAME_WORDS + QH_REG_COUNT];
-    size_t count = 0;
-
-    if (!regs->known) {
-        return NULL;
-    }
-    struct qh_error *error =
-        qh_target_read(reader->target, qh_raddr(regs->dwarf[QH_REG_RSP]), words,
-                       sizeof(words));
-    for (size_t i = 0; !error && i < FRAME_WORDS; i++) {
-        ranges[count++] = (struct qh_range){ words[i], words[i] + 8 };
-    }
-    qh_error_destroy(error);
-    for (size_t i = 0; i < QH_REG_COUNT; i++) {
-        uint64_t value = regs->dwarf[i];
-        ranges[count++] = (struct qh_range){ value, value + 8 };
-    }
-    size_t kept = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (qh_target_mapping_at(reader->target, qh_raddr(ranges[i].start))) {
-            ranges[kept++] = ranges[i];
-        }
-    }
-    return qh_target_prefetch(reader->target, ranges, kept);
-}
-
 static struct qh_error *add_sleeper(struct qh_reader *reader, size_t index,
                                     const struct qh_timer *timer)
 {
@@ -138,7 +100,7 @@ static struct qh_error *add_sleeper(struct qh_reader *reader, size_t index,
     if (sleeper->wake.value) {
         QH_NOTE(reader, "QemuCoSleep of a sleeper", read_wake(reader, sleeper));
     }
-    return timer ? NULL : copy_pointees(reader, &coroutine->regs);
+    return NULL;
 }
 
 struct qh_error *qh_read_sleepers(struct qh_reader *reader)

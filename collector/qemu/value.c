@@ -68,6 +68,41 @@ struct qh_error *qh_read_field(struct qh_reader *reader, struct raddr object,
     return NULL;
 }
 
+struct qh_error *qh_read_image(struct qh_reader *reader, struct raddr object,
+                               enum qh_field_id last, size_t more,
+                               struct qh_image *ret)
+{
+    uint64_t bytes = reader->layout->fields[last].at.offset + more;
+
+    if (bytes > sizeof(ret->data)) {
+        return qh_error_new(QH_ERR_INCONSISTENT, "%s is too far in its struct",
+                            qh_layout_field_name(last));
+    }
+    QH_TRY(qh_target_read(reader->target, object, ret->data, bytes));
+    ret->at = object;
+    ret->bytes = bytes;
+    return NULL;
+}
+
+struct qh_error *qh_image_field(struct qh_reader *reader,
+                                const struct qh_image *image,
+                                struct raddr object, enum qh_field_id id,
+                                uint64_t *ret)
+{
+    const struct qh_field *field = &reader->layout->fields[id].at;
+    uint64_t offset = object.value - image->at.value + field->offset;
+    uint64_t word = 0;
+
+    if (!reader->layout->fields[id].present || field->bytes == 0 ||
+        field->bytes > sizeof(word) || offset > image->bytes ||
+        image->bytes - offset < field->bytes) {
+        return qh_read_field(reader, object, id, ret);
+    }
+    memcpy(&word, image->data + offset, field->bytes);
+    *ret = shape(word, field);
+    return NULL;
+}
+
 struct qh_error *qh_read_link(struct qh_reader *reader, struct raddr object,
                               enum qh_field_id id, struct raddr *ret)
 {

@@ -28,8 +28,8 @@ static struct json_object *holder_of(struct qh_json *json,
     return item;
 }
 
-static struct json_object *target_of(struct qh_json *json,
-                                     const struct qh_snapshot *snapshot)
+struct json_object *qh_json_target(struct qh_json *json,
+                                   const struct qh_snapshot *snapshot)
 {
     struct json_object *item = qh_json_object(json);
 
@@ -44,8 +44,7 @@ static struct json_object *target_of(struct qh_json *json,
                 qh_json_bool(json, !snapshot->unstopped));
     qh_json_put(json, item, "held_by", holder_of(json, snapshot));
     qh_json_put(json, item, "core", qh_json_text(json, snapshot->core));
-    qh_json_put(json, item, "build_id",
-                qh_json_text(json, snapshot->build_id));
+    qh_json_put(json, item, "build_id", qh_json_text(json, snapshot->build_id));
     qh_json_put(json, item, "version", qh_json_text(json, snapshot->version));
     return item;
 }
@@ -77,7 +76,7 @@ static struct json_object *report_of(struct qh_json *json,
     qh_json_put(json, root, "schema", qh_json_text(json, "qhang-report/1"));
     qh_json_put(json, root, "tool_version",
                 qh_json_text(json, report->tool_version));
-    qh_json_put(json, root, "target", target_of(json, snapshot));
+    qh_json_put(json, root, "target", qh_json_target(json, snapshot));
     qh_json_put(json, root, "findings",
                 qh_json_findings(json, report->findings));
     qh_json_put(json, root, "context", qh_json_notes(json, report->findings));
@@ -91,8 +90,7 @@ static struct json_object *report_of(struct qh_json *json,
                 qh_json_address(json, snapshot->qmp_coroutine));
     qh_json_put(json, root, "main_context",
                 qh_json_address(json, snapshot->main_context));
-    qh_json_put(json, root, "bql_owner",
-                qh_json_id(json, snapshot->bql_owner));
+    qh_json_put(json, root, "bql_owner", qh_json_id(json, snapshot->bql_owner));
     qh_json_put(json, root, "graph_lock", qh_json_graph(json, snapshot));
     qh_json_put(json, root, "graph", qh_json_wait_graph(json, report->graph));
     qh_json_put(json, root, "threads", qh_json_threads(json, snapshot));

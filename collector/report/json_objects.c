@@ -3,8 +3,8 @@
 #include "report/json_parts.h"
 #include "report/text.h"
 
-static struct json_object *frames_of(struct qh_json *json,
-                                     const struct qh_backtrace *stack)
+struct json_object *qh_json_frames(struct qh_json *json,
+                                   const struct qh_backtrace *stack)
 {
     struct json_object *array = qh_json_array(json);
 
@@ -17,8 +17,7 @@ static struct json_object *frames_of(struct qh_json *json,
                     qh_json_text(json, frame->function));
         qh_json_put(json, item, "file", qh_json_text(json, frame->file));
         qh_json_put(json, item, "line", qh_json_id(json, frame->line));
-        qh_json_put(json, item, "inline",
-                    qh_json_bool(json, frame->is_inline));
+        qh_json_put(json, item, "inline", qh_json_bool(json, frame->is_inline));
         qh_json_append(json, array, item);
     }
     return array;
@@ -67,10 +66,9 @@ static struct json_object *thread_of(struct qh_json *json,
     qh_json_put(json, item, "polls", qh_json_address(json, thread->polls));
     qh_json_put(json, item, "coroutine",
                 qh_json_address(json, thread->coroutine));
-    qh_json_put(json, item, "holds_bql",
-                qh_json_bool(json, thread->holds_bql));
+    qh_json_put(json, item, "holds_bql", qh_json_bool(json, thread->holds_bql));
     qh_json_put(json, item, "at", place_of(json, &thread->stack));
-    qh_json_put(json, item, "frames", frames_of(json, &thread->stack));
+    qh_json_put(json, item, "frames", qh_json_frames(json, &thread->stack));
     qh_json_put(json, item, "cut", qh_json_text(json, thread->stack.cut));
     return item;
 }
@@ -107,13 +105,11 @@ static struct json_object *context_of(struct qh_json *json,
 {
     struct json_object *item = qh_json_object(json);
 
-    qh_json_put(json, item, "address",
-                qh_json_address(json, context->address));
+    qh_json_put(json, item, "address", qh_json_address(json, context->address));
     qh_json_put(json, item, "name", qh_json_text(json, context->name));
     qh_json_put(json, item, "tid", qh_json_id(json, context->tid));
     qh_json_put(json, item, "poller", qh_json_id(json, context->poller));
-    qh_json_put(json, item, "notify_me",
-                qh_json_int(json, context->notify_me));
+    qh_json_put(json, item, "notify_me", qh_json_int(json, context->notify_me));
     qh_json_put(json, item, "notified", qh_json_bool(json, context->notified));
     qh_json_put(json, item, "notifier",
                 qh_json_address(json, context->notifier));
@@ -125,13 +121,12 @@ static struct json_object *context_of(struct qh_json *json,
                     ? NULL
                     : qh_json_int(json, context->event_count));
     qh_json_put(json, item, "pending", pending_of(json, context));
-    qh_json_put(json, item, "scheduled",
-                qh_json_addresses(json, context->scheduled,
-                                  context->scheduled_count));
+    qh_json_put(
+        json, item, "scheduled",
+        qh_json_addresses(json, context->scheduled, context->scheduled_count));
     qh_json_put(json, item, "graph_readers",
-                context->graph_known
-                    ? qh_json_int(json, context->graph_readers)
-                    : NULL);
+                context->graph_known ? qh_json_int(json, context->graph_readers)
+                                     : NULL);
     return item;
 }
 
@@ -165,23 +160,22 @@ struct json_object *qh_json_timers(struct qh_json *json,
                     qh_json_bool(json, timer->clock_enabled));
         qh_json_put(json, item, "expire_ns",
                     qh_json_time(json, timer->expire_ns));
-        qh_json_put(json, item, "left_ns",
-                    qh_json_time(json, qh_snapshot_left_ns(snapshot,
-                                                           timer->clock,
-                                                           timer->expire_ns)));
+        qh_json_put(
+            json, item, "left_ns",
+            qh_json_time(json, qh_snapshot_left_ns(snapshot, timer->clock,
+                                                   timer->expire_ns)));
         qh_json_put(json, item, "position",
                     qh_json_uint(json, timer->position));
         qh_json_put(json, item, "callback",
                     qh_json_text(json, timer->callback));
-        qh_json_put(json, item, "opaque",
-                    qh_json_address(json, timer->opaque));
+        qh_json_put(json, item, "opaque", qh_json_address(json, timer->opaque));
         qh_json_append(json, array, item);
     }
     return array;
 }
 
-static struct json_object *
-registers_of(struct qh_json *json, const struct qh_coroutine *coroutine)
+static struct json_object *registers_of(struct qh_json *json,
+                                        const struct qh_coroutine *coroutine)
 {
     static const struct {
         unsigned number;
@@ -199,8 +193,7 @@ registers_of(struct qh_json *json, const struct qh_coroutine *coroutine)
     struct json_object *item = qh_json_object(json);
     for (size_t i = 0; i < QH_COUNT(saved); i++) {
         qh_json_put(json, item, saved[i].name,
-                    qh_json_hex(json,
-                                coroutine->regs.dwarf[saved[i].number]));
+                    qh_json_hex(json, coroutine->regs.dwarf[saved[i].number]));
     }
     return item;
 }
@@ -219,8 +212,7 @@ static struct json_object *coroutine_of(struct qh_json *json,
                 qh_json_text(json, qh_coroutine_state_name(coroutine->state)));
     qh_json_put(json, item, "context",
                 qh_json_address(json, coroutine->context));
-    qh_json_put(json, item, "caller",
-                qh_json_address(json, coroutine->caller));
+    qh_json_put(json, item, "caller", qh_json_address(json, coroutine->caller));
     qh_json_put(json, item, "scheduled",
                 qh_json_text(json, coroutine->scheduled));
     qh_json_put(json, item, "queue_next",
@@ -234,7 +226,7 @@ static struct json_object *coroutine_of(struct qh_json *json,
     qh_json_put(json, item, "tid", qh_json_id(json, coroutine->tid));
     qh_json_put(json, item, "registers", registers_of(json, coroutine));
     qh_json_put(json, item, "at", place_of(json, &coroutine->stack));
-    qh_json_put(json, item, "frames", frames_of(json, &coroutine->stack));
+    qh_json_put(json, item, "frames", qh_json_frames(json, &coroutine->stack));
     qh_json_put(json, item, "cut", qh_json_text(json, coroutine->stack.cut));
     return item;
 }

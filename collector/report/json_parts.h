@@ -10,6 +10,10 @@
 #include "diagnose/graph.h"
 #include "report/json_value.h"
 
+struct json_object *qh_json_target(struct qh_json *json,
+                                   const struct qh_snapshot *snapshot);
+struct json_object *qh_json_frames(struct qh_json *json,
+                                   const struct qh_backtrace *stack);
 struct json_object *qh_json_threads(struct qh_json *json,
                                     const struct qh_snapshot *snapshot);
 struct json_object *qh_json_contexts(struct qh_json *json,

@@ -54,7 +54,7 @@ static void print_source(const struct qh_report *report, struct qh_wrap *wrap)
 }
 
 /* "blocked 20 s, paused 0.6 ms"; a core says which file instead. */
-static void print_head(const struct qh_report *report, FILE *out)
+void qh_text_head(const struct qh_report *report, FILE *out)
 {
     const struct qh_snapshot *snapshot = report->snapshot;
     bool has_source = snapshot->kind != QH_TARGET_LIVE || snapshot->unstopped ||
@@ -195,7 +195,7 @@ static void print_gap(const struct qh_gap *gap, FILE *out)
     qh_wrap_end(&wrap);
 }
 
-static void print_gaps(const struct qh_report *report, FILE *out)
+void qh_text_gaps(const struct qh_report *report, FILE *out)
 {
     const struct qh_snapshot *snapshot = report->snapshot;
     struct qh_wrap wrap;
@@ -217,7 +217,7 @@ struct qh_error *qh_report_text(const struct qh_report *report, FILE *out)
 {
     const struct qh_findings *findings = report->findings;
 
-    print_head(report, out);
+    qh_text_head(report, out);
     for (size_t i = 0; i < findings->count; i++) {
         fputc('\n', out);
         qh_text_finding(report, &findings->items[i], out);
@@ -227,7 +227,7 @@ struct qh_error *qh_report_text(const struct qh_report *report, FILE *out)
     }
     qh_text_chain(report, out);
     print_notes(findings, out);
-    print_gaps(report, out);
+    qh_text_gaps(report, out);
     return ferror(out)
                ? qh_error_errno(QH_ERR_SYSTEM, errno, "cannot write the report")
                : NULL;

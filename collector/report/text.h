@@ -6,6 +6,11 @@
 #include "report/report.h"
 #include "report/wrap.h"
 
+/* The first lines of a report: which process, and how it was looked at. */
+void qh_text_head(const struct qh_report *report, FILE *out);
+/* The last ones: what could not be read; nothing when there is nothing. */
+void qh_text_gaps(const struct qh_report *report, FILE *out);
+
 /* One finding, as a block of paragraphs. */
 void qh_text_finding(const struct qh_report *report,
                      const struct qh_finding *finding, FILE *out);
@@ -31,7 +36,7 @@ bool qh_text_has_burden(const struct qh_snapshot *snapshot,
 size_t qh_text_first_frame(const struct qh_backtrace *stack);
 
 /*
- * A backtrace as a chain of callers, "a <- b <- c", in a new line and at most
+ * A backtrace as a chain of callers, "a <- b <- c", in a line of its own and at most
  * `max_lines` of them. The plumbing at its inner end and at the outer end of a
  * coroutine is left out.
  */

@@ -136,7 +136,9 @@ void qh_text_frames(struct qh_wrap *wrap, const struct qh_backtrace *stack,
     if (first >= last) {
         return;
     }
-    qh_wrap_break(wrap);
+    if (wrap->begun) {
+        qh_wrap_break(wrap);
+    }
     max_lines += wrap->lines - 1;
     for (size_t i = first; i < last; i++) {
         const struct qh_frame *frame = &stack->frames[i];

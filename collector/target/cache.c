@@ -4,7 +4,12 @@
 
 #include <string.h>
 
-enum { PAGE = 4096, SLAB_PAGES = 256, FIRST_CAPACITY = 1024 };
+enum {
+    PAGE = 4096,
+    SLAB_BYTES = 256 * PAGE,
+    SLAB_UNITS = SLAB_BYTES / QH_CACHE_UNIT,
+    FIRST_CAPACITY = 1024
+};
 
 void qh_cache_deinit(struct qh_cache *cache)
 {
@@ -12,143 +17,177 @@ void qh_cache_deinit(struct qh_cache *cache)
         free(cache->slabs[i]);
     }
     free(cache->slabs);
-    free(cache->keys);
-    free(cache->frames);
+    free(cache->places);
     memset(cache, 0, sizeof(*cache));
 }
 
 void qh_cache_clear(struct qh_cache *cache)
 {
     if (cache->count) {
-        memset(cache->keys, 0, cache->capacity * sizeof(*cache->keys));
+        memset(cache->places, 0, cache->capacity * sizeof(*cache->places));
     }
     cache->count = 0;
     cache->used = 0;
 }
 
+uint64_t qh_cache_bytes(const struct qh_cache *cache)
+{
+    return (uint64_t)cache->used * QH_CACHE_UNIT;
+}
+
 /* The place that holds `page`, or the empty one where it would go. The table
  * is never more than half full, so this ends. */
-static size_t place_of(const struct qh_cache *cache, uint64_t page)
+static struct qh_cached *place_of(const struct qh_cache *cache, uint64_t page)
 {
     uint64_t hash = page * UINT64_C(0x9e3779b97f4a7c15);
     size_t mask = cache->capacity - 1;
     size_t place = (hash >> 32) & mask;
 
-    while (cache->keys[place] && cache->keys[place] != page + 1) {
+    while (cache->places[place].key && cache->places[place].key != page + 1) {
         place = (place + 1) & mask;
     }
-    return place;
+    return &cache->places[place];
 }
 
-static unsigned char *frame_bytes(const struct qh_cache *cache, size_t frame)
+static unsigned char *unit_bytes(const struct qh_cache *cache, size_t unit)
 {
-    return cache->slabs[frame / SLAB_PAGES] +
-           (frame % SLAB_PAGES) * (size_t)PAGE;
+    return cache->slabs[unit / SLAB_UNITS] +
+           (unit % SLAB_UNITS) * (size_t)QH_CACHE_UNIT;
 }
 
-const unsigned char *qh_cache_find(const struct qh_cache *cache, uint64_t page)
+const unsigned char *qh_cache_find(const struct qh_cache *cache, uint64_t page,
+                                   size_t offset)
 {
     if (!cache->count) {
         return NULL;
     }
-    size_t place = place_of(cache, page);
-    return cache->keys[place] ? frame_bytes(cache, cache->frames[place]) : NULL;
-}
-
-bool qh_cache_holds_before(const struct qh_cache *cache, uint64_t page,
-                           size_t frame)
-{
-    size_t place = cache->count ? place_of(cache, page) : 0;
-
-    return cache->count && cache->keys[place] && cache->frames[place] < frame;
+    const struct qh_cached *place = place_of(cache, page);
+    return place->key && offset >= place->from
+               ? unit_bytes(cache, place->part) + (offset - place->from)
+               : NULL;
 }
 
 static int by_page(const void *a, const void *b)
 {
-    uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+    uint64_t left = ((const struct qh_cached *)a)->key;
+    uint64_t right = ((const struct qh_cached *)b)->key;
 
     return (left > right) - (left < right);
 }
 
-void qh_cache_pages(const struct qh_cache *cache, uint64_t *pages)
+void qh_cache_pages(const struct qh_cache *cache, struct qh_cached *ret)
 {
     size_t count = 0;
 
     for (size_t i = 0; i < cache->capacity; i++) {
-        if (cache->keys[i]) {
-            pages[count++] = cache->keys[i] - 1;
+        if (cache->places[i].key) {
+            ret[count++] = cache->places[i];
         }
     }
-    qsort(pages, count, sizeof(*pages), by_page);
+    qsort(ret, count, sizeof(*ret), by_page);
 }
 
-static struct qh_error *grow_table(struct qh_cache *cache, size_t capacity)
+bool qh_cache_holds_before(const struct qh_cache *cache, uint64_t page,
+                           size_t offset, size_t used)
 {
-    struct qh_cache old = *cache;
-    uint64_t *keys = calloc(capacity, sizeof(*keys));
-    uint32_t *frames = malloc(capacity * sizeof(*frames));
+    const struct qh_cached *place =
+        cache->count ? place_of(cache, page) : NULL;
 
-    if (!keys || !frames) {
-        free(keys);
-        free(frames);
-        return qh_error_no_memory();
-    }
-    cache->keys = keys;
-    cache->frames = frames;
-    cache->capacity = capacity;
-    for (size_t i = 0; i < old.capacity; i++) {
-        if (old.keys[i]) {
-            size_t place = place_of(cache, old.keys[i] - 1);
-            keys[place] = old.keys[i];
-            frames[place] = old.frames[i];
-        }
-    }
-    free(old.keys);
-    free(old.frames);
-    return NULL;
+    return place && place->key && offset >= place->from && place->part < used;
 }
 
-static struct qh_error *add_slab(struct qh_cache *cache)
+static struct qh_error *grow_table(struct qh_cache *cache, size_t pages)
 {
-    QH_TRY(qh_array_reserve(&cache->slabs, &cache->slab_capacity,
-                            cache->slab_count + 1, sizeof(*cache->slabs)));
-    unsigned char *slab = malloc((size_t)SLAB_PAGES * PAGE);
-    if (!slab) {
-        return qh_error_no_memory();
-    }
-    cache->slabs[cache->slab_count++] = slab;
-    return NULL;
-}
+    struct qh_cached *old = cache->places;
+    size_t old_capacity = cache->capacity;
+    size_t capacity = old_capacity ? old_capacity : FIRST_CAPACITY;
 
-struct qh_error *qh_cache_reserve(struct qh_cache *cache, size_t count)
-{
-    size_t capacity = cache->capacity ? cache->capacity : FIRST_CAPACITY;
-
-    while (capacity < 2 * (cache->used + count)) {
+    while (capacity < 2 * pages) {
         capacity *= 2;
     }
-    if (capacity != cache->capacity) {
-        QH_TRY(grow_table(cache, capacity));
+    if (capacity == old_capacity) {
+        return NULL;
     }
-    while (cache->slab_count * SLAB_PAGES < cache->used + count) {
-        QH_TRY(add_slab(cache));
+    struct qh_cached *places = calloc(capacity, sizeof(*places));
+    if (!places) {
+        return qh_error_no_memory();
+    }
+    cache->places = places;
+    cache->capacity = capacity;
+    for (size_t i = 0; i < old_capacity; i++) {
+        if (old[i].key) {
+            *place_of(cache, old[i].key - 1) = old[i];
+        }
+    }
+    free(old);
+    return NULL;
+}
+
+static struct qh_error *grow_slabs(struct qh_cache *cache, size_t units)
+{
+    while (cache->slab_count * SLAB_UNITS < units) {
+        QH_TRY(qh_array_reserve(&cache->slabs, &cache->slab_capacity,
+                                cache->slab_count + 1, sizeof(*cache->slabs)));
+        unsigned char *slab = malloc(SLAB_BYTES);
+        if (!slab) {
+            return qh_error_no_memory();
+        }
+        cache->slabs[cache->slab_count++] = slab;
     }
     return NULL;
 }
 
-unsigned char *qh_cache_frame(struct qh_cache *cache, size_t index)
+struct qh_error *qh_cache_make_room(struct qh_cache *cache, size_t pages,
+                                    size_t bytes)
 {
-    return frame_bytes(cache, cache->used + index);
+    QH_TRY(grow_table(cache, cache->count + pages));
+    QH_TRY(grow_slabs(cache, cache->used + bytes / QH_CACHE_UNIT));
+    qh_memory_touch(cache->places, cache->capacity * sizeof(*cache->places));
+    for (size_t i = 0; i < cache->slab_count; i++) {
+        qh_memory_touch(cache->slabs[i], SLAB_BYTES);
+    }
+    return NULL;
+}
+
+/* Where a part begins when the units before `at` are taken: none lies in two
+ * slabs. */
+static size_t part_at(size_t at, uint16_t from)
+{
+    size_t left = SLAB_UNITS - at % SLAB_UNITS;
+
+    return (PAGE - from) / QH_CACHE_UNIT <= (int)left ? at : at + left;
+}
+
+static size_t behind_part(size_t part, uint16_t from)
+{
+    return part + (PAGE - from) / QH_CACHE_UNIT;
+}
+
+struct qh_error *qh_cache_reserve(struct qh_cache *cache, const uint16_t *from,
+                                  size_t count, unsigned char **ret)
+{
+    size_t at = cache->used;
+
+    QH_TRY(grow_table(cache, cache->count + count));
+    for (size_t i = 0; i < count; i++) {
+        size_t part = part_at(at, from[i]);
+        at = behind_part(part, from[i]);
+        QH_TRY(grow_slabs(cache, at));
+        ret[i] = unit_bytes(cache, part);
+    }
+    return NULL;
 }
 
 void qh_cache_commit(struct qh_cache *cache, const uint64_t *pages,
-                     size_t count)
+                     const uint16_t *from, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        size_t place = place_of(cache, pages[i]);
-        cache->count += !cache->keys[place];
-        cache->keys[place] = pages[i] + 1;
-        cache->frames[place] = (uint32_t)(cache->used + i);
+        size_t part = part_at(cache->used, from[i]);
+        struct qh_cached *place = place_of(cache, pages[i]);
+        cache->count += !place->key;
+        *place = (struct qh_cached){ .key = pages[i] + 1,
+                                     .part = (uint32_t)part,
+                                     .from = from[i] };
+        cache->used = behind_part(part, from[i]);
     }
-    cache->used += count;
 }

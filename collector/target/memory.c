@@ -18,37 +18,76 @@ static uint64_t page_of(uint64_t address)
     return address / QH_PAGE_BYTES;
 }
 
+/* Pages on their way into the cache, each from an offset on to its end. */
+enum { SEEN = 4 * BATCH };
+struct batch {
+    uint64_t pages[BATCH];
+    uint16_t from[BATCH];
+    size_t count;
+    /* What has been put in, by the low bits of the page, which is one more
+     * here; one may push another out. Many objects share a page. */
+    struct {
+        uint64_t page;
+        uint16_t from;
+    } seen[SEEN];
+};
+
+static bool is_on_its_way(struct batch *batch, uint64_t page, uint16_t from)
+{
+    bool seen = batch->seen[page % SEEN].page == page + 1 &&
+                batch->seen[page % SEEN].from <= from;
+
+    if (!seen) {
+        batch->seen[page % SEEN].page = page + 1;
+        batch->seen[page % SEEN].from = from;
+    }
+    return seen;
+}
+
 /* Merges neighbours: the kernel walks the target's pages run by run. */
-static size_t remote_runs(const uint64_t *pages, size_t count,
-                          struct iovec *runs)
+static size_t remote_runs(const uint64_t *pages, const uint16_t *from,
+                          size_t count, struct iovec *runs)
 {
     size_t used = 0;
 
     for (size_t i = 0; i < count; i++) {
-        if (i && pages[i] == pages[i - 1] + 1) {
+        if (i && pages[i] == pages[i - 1] + 1 && !from[i]) {
             runs[used - 1].iov_len += QH_PAGE_BYTES;
         } else {
-            runs[used].iov_base = (void *)(uintptr_t)(pages[i] * QH_PAGE_BYTES);
-            runs[used++].iov_len = QH_PAGE_BYTES;
+            runs[used].iov_base =
+                (void *)(uintptr_t)(pages[i] * QH_PAGE_BYTES + from[i]);
+            runs[used++].iov_len = QH_PAGE_BYTES - from[i];
         }
     }
     return used;
 }
 
+/* How many of the pieces are whole when so many bytes have come. */
+static size_t pieces_in(const struct iovec *pieces, size_t count, ssize_t bytes)
+{
+    size_t done = 0;
+
+    while (done < count && bytes >= (ssize_t)pieces[done].iov_len) {
+        bytes -= (ssize_t)pieces[done++].iov_len;
+    }
+    return done;
+}
+
 /* Reads at most BATCH pages into the cache; `*ret_done` is how many of them,
  * from the first on, were there. */
 static struct qh_error *fetch_batch(struct qh_target *target,
-                                    const uint64_t *pages, size_t count,
-                                    size_t *ret_done)
+                                    const uint64_t *pages, const uint16_t *from,
+                                    size_t count, size_t *ret_done)
 {
     struct iovec local[BATCH], remote[BATCH];
+    unsigned char *parts[BATCH];
 
-    QH_TRY(qh_cache_reserve(&target->cache, count));
+    QH_TRY(qh_cache_reserve(&target->cache, from, count, parts));
     for (size_t i = 0; i < count; i++) {
-        local[i].iov_base = qh_cache_frame(&target->cache, i);
-        local[i].iov_len = QH_PAGE_BYTES;
+        local[i].iov_base = parts[i];
+        local[i].iov_len = QH_PAGE_BYTES - from[i];
     }
-    size_t runs = remote_runs(pages, count, remote);
+    size_t runs = remote_runs(pages, from, count, remote);
     ssize_t got =
         process_vm_readv(target->live->pid, local, count, remote, runs, 0);
     if (got < 0 && errno == ESRCH) {
@@ -56,9 +95,9 @@ static struct qh_error *fetch_batch(struct qh_target *target,
                                          (int)target->live->pid),
                             target->live->pid);
     }
-    size_t done = got > 0 ? (size_t)got / QH_PAGE_BYTES : 0;
-    qh_cache_commit(&target->cache, pages, done);
-    target->bytes_read += done * QH_PAGE_BYTES;
+    size_t done = pieces_in(local, count, got);
+    qh_cache_commit(&target->cache, pages, from, done);
+    target->bytes_read += got > 0 ? (uint64_t)got : 0;
     if (target->was_stopped && !target->stopped) {
         target->late_reads += done;
     }
@@ -67,24 +106,22 @@ static struct qh_error *fetch_batch(struct qh_target *target,
 }
 
 /* Reads all of the pages that are there, and passes over the others. */
-static struct qh_error *fetch(struct qh_target *target, const uint64_t *pages,
-                              size_t count)
+static struct qh_error *fetch(struct qh_target *target,
+                              const struct batch *batch)
 {
-    while (count) {
-        size_t batch = count < BATCH ? count : BATCH, done = 0;
-        QH_TRY(fetch_batch(target, pages, batch, &done));
-        if (done < batch) {
-            done++; /* this one is not to be had */
-        }
-        pages += done;
-        count -= done;
+    for (size_t i = 0; i < batch->count; i++) {
+        size_t done = 0;
+        QH_TRY(fetch_batch(target, batch->pages + i, batch->from + i,
+                           batch->count - i, &done));
+        i += done; /* and past the one that is not to be had */
     }
     return NULL;
 }
 
 static bool has_room(const struct qh_target *target, size_t pages)
 {
-    return target->cache.used + pages <= QH_CACHE_PAGES;
+    return qh_cache_bytes(&target->cache) + pages * QH_PAGE_BYTES <=
+           QH_CACHE_BYTES;
 }
 
 /* Copies from the cache until a page is missing; returns the bytes copied. */
@@ -97,14 +134,15 @@ static size_t copy_cached(const struct qh_target *target, uint64_t address,
         uint64_t at = address + copied;
         size_t offset = at % QH_PAGE_BYTES;
         size_t piece = QH_PAGE_BYTES - offset;
-        const unsigned char *page = qh_cache_find(&target->cache, page_of(at));
-        if (!page) {
+        const unsigned char *from =
+            qh_cache_find(&target->cache, page_of(at), offset);
+        if (!from) {
             break;
         }
         if (piece > bytes - copied) {
             piece = bytes - copied;
         }
-        memcpy(buffer + copied, page + offset, piece);
+        memcpy(buffer + copied, from, piece);
         copied += piece;
     }
     return copied;
@@ -114,17 +152,18 @@ static size_t copy_cached(const struct qh_target *target, uint64_t address,
 static struct qh_error *fetch_missing(struct qh_target *target,
                                       uint64_t address, size_t bytes)
 {
+    static const uint16_t from[BATCH]; /* all of each */
     uint64_t pages[BATCH];
     size_t count = 0;
 
     for (uint64_t page = page_of(address); page <= page_of(address + bytes - 1);
          page++) {
-        if (!qh_cache_find(&target->cache, page)) {
+        if (!qh_cache_find(&target->cache, page, 0)) {
             pages[count++] = page;
         }
     }
     size_t done = 0;
-    return count ? fetch_batch(target, pages, count, &done) : NULL;
+    return count ? fetch_batch(target, pages, from, count, &done) : NULL;
 }
 
 /* A large piece goes through in steps that fit into one batch. */
@@ -177,28 +216,36 @@ struct qh_error *qh_live_read_some(struct qh_target *target, uint64_t address,
     return NULL;
 }
 
-/* Reads pages past the cache, those that are there; a bit short of that is told
- * by how many. */
-static size_t fetch_anew(struct qh_target *target, const uint64_t *pages,
-                         size_t count, unsigned char *buffer)
+/* Reads parts of pages past the cache, those that are there; tells how many
+ * have come whole. */
+static size_t fetch_anew(struct qh_target *target,
+                         const struct qh_cached *parts, size_t count,
+                         unsigned char *buffer)
 {
-    struct iovec local = { buffer, count * QH_PAGE_BYTES }, remote[BATCH];
-    size_t runs = remote_runs(pages, count, remote);
-    ssize_t got =
-        process_vm_readv(target->live->pid, &local, 1, remote, runs, 0);
+    struct iovec local[BATCH], remote[BATCH];
 
-    return got > 0 ? (size_t)got / QH_PAGE_BYTES : 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t bytes = QH_PAGE_BYTES - parts[i].from;
+        uint64_t at = (parts[i].key - 1) * QH_PAGE_BYTES + parts[i].from;
+        local[i] = (struct iovec){ buffer + i * QH_PAGE_BYTES, bytes };
+        remote[i] = (struct iovec){ (void *)(uintptr_t)at, bytes };
+    }
+    ssize_t got =
+        process_vm_readv(target->live->pid, local, count, remote, count, 0);
+    return pieces_in(local, count, got);
 }
 
 static size_t count_changed(const struct qh_target *target,
-                            const uint64_t *pages, size_t count,
+                            const struct qh_cached *parts, size_t count,
                             const unsigned char *now)
 {
     size_t changed = 0;
 
     for (size_t i = 0; i < count; i++) {
-        changed += memcmp(qh_cache_find(&target->cache, pages[i]),
-                          now + i * QH_PAGE_BYTES, QH_PAGE_BYTES) != 0;
+        changed +=
+            memcmp(
+                qh_cache_find(&target->cache, parts[i].key - 1, parts[i].from),
+                now + i * QH_PAGE_BYTES, QH_PAGE_BYTES - parts[i].from) != 0;
     }
     return changed;
 }
@@ -207,19 +254,19 @@ size_t qh_live_changed_pages(struct qh_target *target, size_t *ret_pages)
 {
     size_t count = target->cache.count, changed = 0;
     QH_CLEANUP(qh_free_guard)
-    uint64_t *pages = malloc((count + 1) * sizeof(*pages));
+    struct qh_cached *parts = malloc((count + 1) * sizeof(*parts));
     QH_CLEANUP(qh_free_guard)
     unsigned char *buffer = malloc((size_t)BATCH * QH_PAGE_BYTES);
 
     *ret_pages = count;
-    if (!pages || !buffer) {
+    if (!parts || !buffer) {
         return count; /* as many may have */
     }
-    qh_cache_pages(&target->cache, pages);
+    qh_cache_pages(&target->cache, parts);
     for (size_t at = 0; at < count;) {
         size_t batch = count - at < BATCH ? count - at : BATCH;
-        size_t got = fetch_anew(target, pages + at, batch, buffer);
-        changed += count_changed(target, pages + at, got, buffer);
+        size_t got = fetch_anew(target, parts + at, batch, buffer);
+        changed += count_changed(target, parts + at, got, buffer);
         at += got;
         if (got < batch) { /* this one is gone */
             changed++;
@@ -229,54 +276,40 @@ size_t qh_live_changed_pages(struct qh_target *target, size_t *ret_pages)
     return changed;
 }
 
-/* Pages on their way into the cache. */
-struct batch {
-    uint64_t pages[BATCH];
-    size_t count;
-};
-
 static struct qh_error *flush(struct qh_target *target, struct batch *batch)
 {
-    size_t count = batch->count;
+    struct qh_error *error =
+        has_room(target, batch->count) ? fetch(target, batch) : NULL;
 
     batch->count = 0;
-    return count && has_room(target, count) ? fetch(target, batch->pages, count)
-                                            : NULL;
+    return error;
 }
 
+/* A range that ends where a page does, as the upper end of a stack, is brought
+ * in without what lies below it; of any other whole pages are, for the objects
+ * beside it will be wanted too. */
 static struct qh_error *prefetch_pages(struct qh_target *target,
                                        struct batch *batch, uint64_t start,
                                        uint64_t end)
 {
+    uint16_t from = end % QH_PAGE_BYTES ? 0 : start % QH_PAGE_BYTES;
+
+    from -= from % QH_CACHE_UNIT;
     for (uint64_t page = page_of(start); page <= page_of(end - 1); page++) {
         if (!has_room(target, batch->count + 1)) {
             return NULL;
         }
-        if (qh_cache_find(&target->cache, page)) {
-            continue;
+        if (!is_on_its_way(batch, page, from) &&
+            !qh_cache_find(&target->cache, page, from)) {
+            batch->from[batch->count] = from;
+            batch->pages[batch->count++] = page;
         }
-        batch->pages[batch->count++] = page;
         if (batch->count == BATCH) {
             QH_TRY(flush(target, batch));
         }
+        from = 0;
     }
     return NULL;
-}
-
-/* The first mapping that ends behind `address`. */
-static size_t first_mapping(const struct qh_target *target, uint64_t address)
-{
-    size_t low = 0, high = target->mapping_count;
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (target->mappings[middle].end <= address) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low;
 }
 
 /* Only what the map calls readable is asked for: a hole would cost a system
@@ -287,7 +320,7 @@ struct qh_error *qh_live_prefetch(struct qh_target *target,
     struct batch batch = { .count = 0 };
 
     for (size_t i = 0; i < count; i++) {
-        size_t at = first_mapping(target, ranges[i].start);
+        size_t at = qh_mapping_from(target, ranges[i].start);
         for (; at < target->mapping_count; at++) {
             const struct qh_mapping *mapping = &target->mappings[at];
             uint64_t start = mapping->start > ranges[i].start ? mapping->start

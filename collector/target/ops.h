@@ -50,6 +50,10 @@ struct qh_target {
     struct qh_arena arena;
     struct qh_mapping *mappings;
     size_t mapping_count;
+    /* Where the last look-up ended: the next one is often nearby. To look
+     * something up changes nothing else, hence the pointer. */
+    size_t last_mapping;
+    size_t *hint; /* &last_mapping */
     struct qh_task *tasks;
     size_t task_count;
     struct qh_module *modules;
@@ -59,7 +63,7 @@ struct qh_target {
     int64_t pause_ns;
     uint64_t bytes_read;
     uint64_t late_reads;
-    size_t late_from; /* frames of the cache from here on are late */
+    size_t late_from; /* units of the cache from here on are late */
     size_t looked_pages, changed_pages; /* of the last look, if it was one */
     struct qh_cache cache;              /* of a process only */
     struct qh_live *live;               /* NULL for a core */
@@ -68,6 +72,9 @@ struct qh_target {
 
 /* Now, by a clock of <time.h>. */
 int64_t qh_now_ns(int clock);
+
+/* The first mapping that ends behind `address`, or the count of them. */
+size_t qh_mapping_from(const struct qh_target *target, uint64_t address);
 
 /* A new target of no kind yet, with its arena and nothing else. */
 struct qh_error *qh_target_new(enum qh_target_kind kind,

@@ -23,6 +23,7 @@ struct qh_error *qh_target_new(enum qh_target_kind kind, struct qh_target **ret)
     }
     target->process.kind = kind;
     target->process.exe = "";
+    target->hint = &target->last_mapping;
     *ret = target;
     return NULL;
 }
@@ -112,23 +113,47 @@ const struct qh_mapping *qh_target_mappings(const struct qh_target *target,
     return target->mappings;
 }
 
-const struct qh_mapping *qh_target_mapping_at(const struct qh_target *target,
-                                              struct raddr address)
+/* Whether `at` is what qh_mapping_from() looks for. */
+static bool is_first_behind(const struct qh_target *target, size_t at,
+                            uint64_t address)
+{
+    return at < target->mapping_count && target->mappings[at].end > address &&
+           (!at || target->mappings[at - 1].end <= address);
+}
+
+/* Stacks are come by in order of address, each a guard page and a mapping. */
+enum { NEARBY = 4 };
+
+size_t qh_mapping_from(const struct qh_target *target, uint64_t address)
 {
     size_t low = 0, high = target->mapping_count;
 
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        const struct qh_mapping *mapping = &target->mappings[middle];
-        if (address.value < mapping->start) {
-            high = middle;
-        } else if (address.value >= mapping->end) {
-            low = middle + 1;
-        } else {
-            return mapping;
+    for (size_t i = 0; i < NEARBY; i++) {
+        if (is_first_behind(target, *target->hint + i, address)) {
+            return *target->hint += i;
         }
     }
-    return NULL;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (target->mappings[middle].end <= address) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    *target->hint = low;
+    return low;
+}
+
+const struct qh_mapping *qh_target_mapping_at(const struct qh_target *target,
+                                              struct raddr address)
+{
+    size_t at = qh_mapping_from(target, address.value);
+
+    return at < target->mapping_count &&
+                   target->mappings[at].start <= address.value
+               ? &target->mappings[at]
+               : NULL;
 }
 
 const struct qh_module *qh_target_modules(const struct qh_target *target,
@@ -187,6 +212,23 @@ struct qh_error *qh_target_prefetch(struct qh_target *target,
     return target->ops->prefetch(target, ranges, count);
 }
 
+bool qh_target_is_cached(const struct qh_target *target, struct raddr address)
+{
+    return !target->live ||
+           qh_cache_find(&target->cache, address.value / QH_PAGE_BYTES,
+                         address.value % QH_PAGE_BYTES);
+}
+
+struct qh_error *qh_target_make_room(struct qh_target *target, size_t pages,
+                                     size_t bytes)
+{
+    bool fits = bytes <= QH_CACHE_BYTES;
+
+    return target->live && fits
+               ? qh_cache_make_room(&target->cache, pages, bytes)
+               : NULL;
+}
+
 struct qh_error *qh_target_read_some(struct qh_target *target,
                                      struct raddr address, void *buffer,
                                      size_t bytes, size_t *ret_bytes)
@@ -213,6 +255,7 @@ bool qh_target_is_late(const struct qh_target *target, struct raddr address)
 {
     return target->process.kind == QH_TARGET_LIVE && !target->stopped &&
            !qh_cache_holds_before(&target->cache, address.value / QH_PAGE_BYTES,
+                                  address.value % QH_PAGE_BYTES,
                                   target->late_from);
 }
 

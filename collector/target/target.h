@@ -271,6 +271,15 @@ struct qh_range {
 struct qh_error *qh_target_prefetch(struct qh_target *target,
                                     const struct qh_range *ranges,
                                     size_t count) QH_MUST_CHECK;
+/* Whether the byte is in the cache of a process, so that to read it costs no
+ * system call; of a core always. */
+bool qh_target_is_cached(const struct qh_target *target, struct raddr address);
+/*
+ * Has memory ready in the cache of a process, for so many pages, of which so
+ * many bytes will be read: the next stop meets no page fault of qhang's own.
+ */
+struct qh_error *qh_target_make_room(struct qh_target *target, size_t pages,
+                                     size_t bytes) QH_MUST_CHECK;
 /*
  * Reads past the cache, for searches through much memory: as many of `bytes`
  * as are there in one piece; `*ret_bytes` may be 0.

@@ -35,6 +35,28 @@ _qhang_diagnose() {
     fi
 }
 
+_qhang_coroutines() {
+    local word=$1 before=$2 words
+    case $before in
+        --core|--exe|--registers) _qhang_paths "$word" -f; return ;;
+        --debuginfo) _qhang_paths "$word" -d; return ;;
+        --with|--context) return ;;
+        --group) words="stack wait none" ;;
+        --state) words="suspended running entered pooled created" ;;
+        --waiting-on)
+            words="sleep co-mutex co-queue co-rwlock graph-read-lock fd timer
+                bottom-half aio-completion job-pause nbd throttle drain events
+                unknown" ;;
+        *)
+            words=$(_qhang_pids)
+            if [[ $word == -* ]]; then
+                words="--state --context --with --waiting-on --group --core
+                    --exe --registers --no-stop --debuginfo --json --help"
+            fi ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+}
+
 _qhang_capture() {
     local word=$1 before=$2
     if [[ $before == -o || $before == --output ]]; then
@@ -76,11 +98,13 @@ _qhang() {
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
         mapfile -t COMPREPLY < <(compgen -W \
-            "diagnose capture explain list verify --help --version" -- "$word")
+            "diagnose coroutines capture explain list verify --help --version" \
+            -- "$word")
         return
     fi
     case ${COMP_WORDS[1]} in
         diagnose) _qhang_diagnose "$word" "$before" ;;
+        coroutines) _qhang_coroutines "$word" "$before" ;;
         capture) _qhang_capture "$word" "$before" ;;
         list) _qhang_list "$word" "$before" ;;
         explain) _qhang_explain "$word" ;;

@@ -159,41 +159,72 @@ static void test_deleted(void **state)
     assert_false(qh_path_take_deleted(bare));
 }
 
+/* Puts one page in, from an offset on; what is reserved behind it is not
+ * entered, and so is not to be found in what comes next. */
+static void put_page(struct qh_cache *cache, uint64_t page, uint16_t from,
+                     int value)
+{
+    const uint16_t both[] = { from, 0 };
+    unsigned char *parts[2];
+
+    assert_fine(qh_cache_reserve(cache, both, 2, parts));
+    memset(parts[0], value, PAGE_BYTES - from);
+    memset(parts[1], 0xff, PAGE_BYTES);
+    qh_cache_commit(cache, &page, &from, 1);
+}
+
 static void test_cache(void **state)
 {
     enum { PAGES = 3000 };
     struct qh_cache cache = { 0 };
 
-    assert_null(qh_cache_find(&cache, 5));
+    assert_null(qh_cache_find(&cache, 5, 0));
     for (unsigned round = 0; round < 3; round++) {
         for (uint64_t i = 0; i < PAGES; i++) {
-            uint64_t page = i * i * 977 + round;
-            assert_fine(qh_cache_reserve(&cache, 2));
-            memset(qh_cache_frame(&cache, 0), (int)(i % 251), PAGE_BYTES);
-            memset(qh_cache_frame(&cache, 1), 0xff, PAGE_BYTES);
-            qh_cache_commit(&cache, &page, 1);
+            put_page(&cache, i * i * 977 + round, i % 64 * QH_CACHE_UNIT,
+                     (int)(i % 251));
         }
         assert_int_equal(cache.count, PAGES);
         for (uint64_t i = 0; i < PAGES; i++) {
-            const unsigned char *page =
-                qh_cache_find(&cache, i * i * 977 + round);
-            assert_non_null(page);
-            assert_int_equal(page[0], i % 251);
-            assert_int_equal(page[PAGE_BYTES - 1], i % 251);
+            uint64_t page = i * i * 977 + round;
+            size_t from = i % 64 * QH_CACHE_UNIT;
+            const unsigned char *bytes = qh_cache_find(&cache, page, from);
+            assert_non_null(bytes);
+            assert_int_equal(bytes[0], i % 251);
+            assert_int_equal(bytes[PAGE_BYTES - from - 1], i % 251);
+            assert_ptr_equal(qh_cache_find(&cache, page, PAGE_BYTES - 1),
+                             bytes + PAGE_BYTES - from - 1);
+            assert_true(!from || !qh_cache_find(&cache, page, from - 1));
         }
-        assert_null(qh_cache_find(&cache, 2 * 977 + round));
+        assert_null(qh_cache_find(&cache, 2 * 977 + round, 0));
         qh_cache_clear(&cache);
-        assert_null(qh_cache_find(&cache, round));
+        assert_null(qh_cache_find(&cache, round, 0));
     }
     /* A page that is read again replaces what was there. */
-    const uint64_t page = 42;
-    for (int value = 1; value <= 2; value++) {
-        assert_fine(qh_cache_reserve(&cache, 1));
-        memset(qh_cache_frame(&cache, 0), value, PAGE_BYTES);
-        qh_cache_commit(&cache, &page, 1);
-        assert_int_equal(qh_cache_find(&cache, page)[0], value);
-    }
+    put_page(&cache, 42, 128, 1);
+    put_page(&cache, 42, 0, 2);
+    assert_int_equal(qh_cache_find(&cache, 42, 0)[0], 2);
+    assert_int_equal(qh_cache_find(&cache, 42, 128)[0], 2);
     assert_int_equal(cache.count, 1);
+    qh_cache_deinit(&cache);
+}
+
+/* What has been made ready is used, and what is held stays. */
+static void test_cache_room(void **state)
+{
+    struct qh_cache cache = { 0 };
+
+    put_page(&cache, 7, 0, 3);
+    assert_fine(qh_cache_make_room(&cache, 5000, 5000 * PAGE_BYTES));
+    size_t slabs = cache.slab_count, capacity = cache.capacity;
+    assert_true(slabs >= 19 && capacity >= 10000);
+    for (uint64_t page = 8; page < 4900; page++) {
+        put_page(&cache, page, 0, (int)(page % 251));
+    }
+    assert_int_equal(cache.slab_count, slabs);
+    assert_int_equal(cache.capacity, capacity);
+    assert_int_equal(qh_cache_find(&cache, 7, 0)[9], 3);
+    assert_int_equal(qh_cache_bytes(&cache), 4893 * PAGE_BYTES);
     qh_cache_deinit(&cache);
 }
 
@@ -239,6 +270,7 @@ int main(void)
         cmocka_unit_test(test_bad_maps),
         cmocka_unit_test(test_deleted),
         cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_cache_room),
         cmocka_unit_test(test_build_ids),
         cmocka_unit_test(test_own_vdso),
     };

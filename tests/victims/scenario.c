@@ -88,6 +88,14 @@ static const struct scenario scenarios[] = {
         .release = release_busy,
     },
     {
+        .name = "waits",
+        .about = "a coroutine waits for each kind of thing",
+        .coroutines = 12,
+        .fixed = true,
+        .run = run_waits,
+        .release = release_waits,
+    },
+    {
         .name = "mid-wake",
         .about = "the waker has taken the sleeper, and not yet scheduled it",
         .coroutines = 3,

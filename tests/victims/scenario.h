@@ -150,6 +150,8 @@ void release_copy(struct world *world);
 void run_timeout_lost(struct world *world);
 void run_timeout_twin(struct world *world);
 void release_timeout(struct world *world);
+void run_waits(struct world *world);
+void release_waits(struct world *world);
 void run_busy(struct world *world);
 void release_busy(struct world *world);
 void run_mutex_cycle(struct world *world);
