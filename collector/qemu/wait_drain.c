@@ -189,6 +189,29 @@ static struct qh_error *read_nodes(struct walk *walk)
     return NULL;
 }
 
+/* Until 7.2 a drain could be of a
+ * whole subtree, whose nodes are not looked at here. */
+static struct qh_error *check_subtree(struct qh_wait_maker *maker,
+                                      const char *function)
+{
+    struct qh_field field;
+    uint64_t recursive;
+    struct qh_error *error =
+        qh_debug_field(maker->reader->qemu->debug, "BlockDriverState",
+                       "recursive_quiesce_counter", ANCHOR_DRAIN, &field);
+    bool newer = error;
+
+    qh_error_destroy(error);
+    if (newer || (qh_walk_knows(maker->reader, maker->walk, function,
+                                "recursive", &recursive) &&
+                  !recursive)) {
+        return NULL;
+    }
+    return qh_wait_operand(
+        maker, "drained_poll", maker->wait->object, 0,
+        qh_error_new(QH_ERR_ABSENT, "the drain may be of a subtree"));
+}
+
 struct qh_error *qh_tell_drain(struct qh_wait_maker *maker,
                                const char *function)
 {
@@ -210,6 +233,7 @@ struct qh_error *qh_tell_drain(struct qh_wait_maker *maker,
             maker->reader,
             qh_field_at(maker->reader, wait->object, QH_F_BDS_NODE_NAME));
     }
+    QH_TRY(check_subtree(maker, function));
     QH_TRY(push(&walk, wait->object));
     return read_nodes(&walk);
 }
