@@ -73,6 +73,19 @@ struct qh_note {
     const char *text;  /* one line */
 };
 
+/* What shows that something moves: compared from sample to sample. */
+struct qh_thread_print {
+    pid_t tid;
+    uint64_t print;
+};
+struct qh_progress {
+    struct qh_thread_print *threads;
+    size_t count;
+    uint64_t rest; /* of all but the threads */
+    size_t moved;  /* threads that have, at most between two samples */
+    bool rest_moved;
+};
+
 struct qh_findings {
     struct qh_arena arena;
     struct qh_finding *items; /* worst first */
@@ -84,6 +97,7 @@ struct qh_findings {
     bool unsettled;
     /* How many samples stand behind it; 1 from qh_diagnose(). */
     unsigned samples;
+    struct qh_progress progress;
 
     struct {
         size_t items, notes;

@@ -172,6 +172,7 @@ struct qh_error *qh_diagnose(const struct qh_snapshot *snapshot,
     }
     QH_TRY(sort_findings(findings));
     QH_TRY(qh_notes_take(snapshot, findings));
+    QH_TRY(qh_progress_take(snapshot, findings));
     *ret = findings;
     findings = NULL;
     return NULL;
@@ -220,6 +221,7 @@ void qh_findings_confirm(const struct qh_findings *earlier,
         }
     }
     later->samples += earlier->samples;
+    qh_progress_compare(&earlier->progress, &later->progress);
 }
 
 static bool has_alike(const struct qh_findings *findings,
@@ -274,6 +276,9 @@ struct qh_error *qh_findings_settle(struct qh_findings *findings)
         }
     }
     findings->count = kept;
+    if (kept && findings->samples > 1) {
+        return qh_progress_note(findings);
+    }
     if (!kept && findings->unsettled) {
         return qh_note_add(findings, "samples.unsettled", 0,
                            qh_arena_printf(&findings->arena,

@@ -7,11 +7,13 @@ enum { MAX_TAIL = 8 };
 
 /* --- roots --- */
 
-/* A thread with nothing to do is at the end of many waits and holds nobody
- * up; so is a thread that nobody waits for. */
+/* A thread with nothing to do is at the end of many waits and holds nobody up.
+ * A condition does not say who is to meet it: many a thread has no work but to
+ * wait for one. */
 static bool is_root(const struct qh_wait_node *node)
 {
-    return node->waiter_count && !node->edge_count && !node->idle;
+    return node->waiter_count && !node->edge_count && !node->idle &&
+           node->kind != QH_NODE_CONDITION;
 }
 
 static struct qh_error *find_roots(struct qh_wait_graph *graph)

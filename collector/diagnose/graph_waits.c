@@ -8,6 +8,7 @@
 #include "diagnose/graph_build.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 struct wait_words {
     enum qh_node_kind object;
@@ -77,6 +78,10 @@ static const char *object_name(struct qh_graph_builder *builder,
     }
     if (wait->kind == QH_WAIT_RCU) {
         return "RCU grace period";
+    }
+    if (kind == QH_NODE_DRAIN && wait->function &&
+        !strcmp(wait->function, "bdrv_drain_all_begin")) {
+        return "drain of all nodes";
     }
     if (in_function) {
         text = wait->function ? wait->function : qh_wait_kind_name(wait->kind);

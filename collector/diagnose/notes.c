@@ -1,6 +1,9 @@
 /* Context: what is good to know beside the findings, and no fault.
  * SPDX-License-Identifier: GPL-2.0-or-later */
-#include "diagnose/rules.h"
+#include "diagnose/poll.h"
+#include "diagnose/wait.h"
+
+#include <inttypes.h>
 
 static const char *thread_name(const struct qh_thread *thread)
 {
@@ -45,6 +48,11 @@ static struct qh_error *note_graph_locked(const struct qh_snapshot *snapshot,
                         graph->queue_count == 1 ? "" : "s"));
 }
 
+static bool is_bql_wait(const struct qh_wait *wait)
+{
+    return wait && wait->kind == QH_WAIT_BQL;
+}
+
 /* How many threads sleep in the function that takes the BQL: bql_lock_impl
  * since 9.0 (195801d700), qemu_mutex_lock_iothread_impl before. */
 static size_t bql_waiters(const struct qh_snapshot *snapshot)
@@ -55,7 +63,8 @@ static size_t bql_waiters(const struct qh_snapshot *snapshot)
         const struct qh_thread *thread = &snapshot->threads[i];
         if (thread->tid != snapshot->bql_owner &&
             thread->state == QH_THREAD_BLOCKED &&
-            (qh_backtrace_has(&thread->stack, "bql_lock_impl") ||
+            (is_bql_wait(qh_wait_of(snapshot, thread->tid)) ||
+             qh_backtrace_has(&thread->stack, "bql_lock_impl") ||
              qh_backtrace_has(&thread->stack,
                               "qemu_mutex_lock_iothread_impl"))) {
             count++;
@@ -70,6 +79,8 @@ static struct qh_error *note_bql(const struct qh_snapshot *snapshot,
     const struct qh_thread *owner =
         qh_snapshot_thread(snapshot, snapshot->bql_owner);
     size_t waiters = bql_waiters(snapshot);
+    const struct qh_wait *wait =
+        owner ? qh_wait_of(snapshot, owner->tid) : NULL;
 
     if (!snapshot->bql_owner || !owner || !waiters ||
         owner->state != QH_THREAD_BLOCKED || owner->timeout_ns >= 0) {
@@ -78,12 +89,47 @@ static struct qh_error *note_bql(const struct qh_snapshot *snapshot,
     return qh_note_add(
         findings, "bql.held-asleep", owner->tid,
         qh_arena_printf(&findings->arena,
-                        "thread %d (%s) holds the BQL and sleeps in %s; "
+                        "thread %d (%s) holds the BQL and sleeps in %s%s%s; "
                         "%zu other%s wait%s for it",
                         (int)owner->tid, thread_name(owner),
                         owner->blocked_in ? owner->blocked_in : "the kernel",
-                        waiters, waiters == 1 ? "" : "s",
-                        waiters == 1 ? "s" : ""));
+                        wait && wait->function ? " below " : "",
+                        wait && wait->function ? wait->function : "", waiters,
+                        waiters == 1 ? "" : "s", waiters == 1 ? "s" : ""));
+}
+
+static bool is_found(const struct qh_findings *findings, pid_t waiter)
+{
+    for (size_t i = 0; i < findings->count; i++) {
+        if (findings->items[i].waiter == waiter) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The main thread, in a poll of its own for what has not come yet; a finding
+ * about it says more. */
+static struct qh_error *note_rightly(const struct qh_snapshot *snapshot,
+                                     struct qh_findings *findings)
+{
+    const struct qh_wait *wait = qh_wait_of(snapshot, snapshot->pid);
+    const struct qh_operand *open = wait ? qh_wait_open_operand(wait) : NULL;
+    const struct qh_thread *thread =
+        qh_snapshot_thread(snapshot, snapshot->pid);
+
+    if (!open || !thread || thread->state != QH_THREAD_BLOCKED ||
+        !wait->function || is_found(findings, thread->tid)) {
+        return NULL;
+    }
+    bool named = wait->object_name && *wait->object_name;
+    return qh_note_add(
+        findings, "wait.rightly", thread->tid,
+        qh_arena_printf(
+            &findings->arena,
+            "the main thread waits rightly in %s%s%s: %s = %" PRId64,
+            wait->function, named ? " for " : "",
+            named ? wait->object_name : "", open->what, open->value));
 }
 
 struct qh_error *qh_notes_take(const struct qh_snapshot *snapshot,
@@ -99,5 +145,6 @@ struct qh_error *qh_notes_take(const struct qh_snapshot *snapshot,
     if (graph->present && graph->readable && graph->has_writer == 1) {
         QH_TRY(note_graph_locked(snapshot, findings));
     }
+    QH_TRY(note_rightly(snapshot, findings));
     return note_bql(snapshot, findings);
 }

@@ -128,7 +128,9 @@ static struct qh_error *tell_participant(const struct cycle_view *view,
     if (!address.value) {
         address = node->address;
     }
-    return qh_evidence_add(findings, finding, text, address, node->name);
+    /* The name lives in the graph, which ends before the findings do. */
+    return qh_evidence_add(findings, finding, text, address,
+                           qh_arena_strdup(&findings->arena, node->name));
 }
 
 static struct qh_error *tell_participants(const struct cycle_view *view,

@@ -6,18 +6,36 @@
  * fires. Memory shows it where the user of the sleep keeps its request: the
  * qcow2 cache cleaner was told to stop (interval 0), is the one that is waited
  * for, and yet is armed, although each waiter calls the wake before it queues.
+ * Likewise whoever cancels a block-copy or ends what has a timeout first says so
+ * in the sleeper's state, then calls the wake.
  */
 #include "base/units.h"
 #include "diagnose/sleep.h"
 
 #include <inttypes.h>
 
+/* Whether its user's state says that it has been asked to wake. */
+static bool was_asked(const struct qh_sleep_view *view)
+{
+    return qh_sleep_cleaner_awaited(view) ||
+           (view->sleeper->asked_known && view->sleeper->asked_to_wake);
+}
+
 static enum qh_quiet quiet_around(const struct qh_sleep_view *view,
                                   enum qh_quiet wake)
 {
-    return qh_quiet_worse(wake,
-                          qh_quiet_worse(qh_sleep_waiters_quiet(view),
-                                         qh_sleep_timer_quiet(view)));
+    /* From the store that asks to the wake, of the users that are not
+     * qcow2's. */
+    static const char *const ask[] = { "block_copy_call_cancel",
+                                       "block_copy_kick",
+                                       "qemu_co_timeout_entry" };
+    enum qh_quiet quiet = qh_quiet_worse(wake, qh_sleep_timer_quiet(view));
+
+    if (view->sleeper->asked_known) {
+        quiet = qh_quiet_worse(
+            quiet, qh_quiet_threads(view->snapshot, ask, QH_COUNT(ask)));
+    }
+    return qh_quiet_worse(quiet, qh_sleep_waiters_quiet(view));
 }
 
 static void tell_heals(const struct qh_sleep_view *view,
@@ -74,6 +92,13 @@ static struct qh_error *add_evidence(const struct qh_sleep_view *view,
     const struct qh_sleeper *sleeper = view->sleeper;
 
     QH_TRY(qh_sleep_cleaner_evidence(view, findings, finding));
+    if (sleeper->asked_known) {
+        QH_TRY(qh_evidence_add(findings, finding,
+                               sleeper->user == QH_USER_BLOCK_COPY
+                                   ? "cancelled is set: told to stop"
+                                   : "marker is set: what it times has ended",
+                               sleeper->asked_address, "1"));
+    }
     QH_TRY(qh_evidence_add(findings, finding,
                            "to_wake = the sleeper: armed, never kicked",
                            sleeper->wake,
@@ -89,6 +114,20 @@ static struct qh_error *add_evidence(const struct qh_sleep_view *view,
                                                  sleeper->expire_ns));
 }
 
+static const char *summary_of(enum qh_sleep_user user)
+{
+    switch (user) {
+    case QH_USER_BLOCK_COPY:
+        return "block-copy: its wake-up was lost";
+    case QH_USER_CO_TIMEOUT:
+        return "a timeout: its wake-up was lost";
+    case QH_USER_QCOW2_CACHE_CLEANER:
+    case QH_USER_UNKNOWN:
+        break;
+    }
+    return "qcow2 cache cleaner: its wake-up was lost";
+}
+
 static struct qh_error *judge_sleeper(const struct qh_snapshot *snapshot,
                                       const struct qh_sleeper *sleeper,
                                       enum qh_quiet wake,
@@ -101,7 +140,7 @@ static struct qh_error *judge_sleeper(const struct qh_snapshot *snapshot,
         findings->unsettled |= running;
         return NULL;
     }
-    if (sleeper->armed != QH_ARMED_YES || !qh_sleep_cleaner_awaited(&view)) {
+    if (sleeper->armed != QH_ARMED_YES || !was_asked(&view)) {
         return NULL;
     }
     enum qh_quiet quiet = quiet_around(&view, wake);
@@ -112,7 +151,7 @@ static struct qh_error *judge_sleeper(const struct qh_snapshot *snapshot,
     struct qh_finding finding = {
         .rule = "sleep.wake-lost",
         .certainty = quiet == QH_QUIET ? QH_PROOF : QH_STRONG,
-        .summary = "qcow2 cache cleaner: its wake-up was lost",
+        .summary = summary_of(sleeper->user),
     };
     qh_sleep_describe(&view, &finding);
     tell_heals(&view, &finding);

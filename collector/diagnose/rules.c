@@ -6,7 +6,13 @@ const struct qh_rule qh_rules[] = {
     { "sleep.erased", qh_rule_sleep_erased },
     { "graph.writer-unkicked", qh_rule_graph_writer_unkicked },
     { "lock.cycle", qh_rule_lock_cycle },
+    { "lock.owner-gone", qh_rule_lock_owner_gone },
+    { "wait.condition-met", qh_rule_wait_condition_met },
+    { "aio.queued-unnotified", qh_rule_aio_queued_unnotified },
+    { "timer.expired-unserved", qh_rule_timer_expired_unserved },
     { "sleep.wake-lost", qh_rule_sleep_wake_lost },
+    { "kernel.stuck", qh_rule_kernel_stuck },
+    { "rcu.stalled", qh_rule_rcu_stalled },
 };
 const size_t qh_rule_count = QH_COUNT(qh_rules);
 

@@ -34,10 +34,34 @@ qh_rule_graph_writer_unkicked(const struct qh_snapshot *snapshot,
 struct qh_error *qh_rule_lock_cycle(const struct qh_snapshot *snapshot,
                                     struct qh_findings *findings)
     QH_MUST_CHECK;
+struct qh_error *qh_rule_lock_owner_gone(const struct qh_snapshot *snapshot,
+                                         struct qh_findings *findings)
+    QH_MUST_CHECK;
+struct qh_error *qh_rule_wait_condition_met(const struct qh_snapshot *snapshot,
+                                            struct qh_findings *findings)
+    QH_MUST_CHECK;
+struct qh_error *
+qh_rule_aio_queued_unnotified(const struct qh_snapshot *snapshot,
+                              struct qh_findings *findings) QH_MUST_CHECK;
+struct qh_error *
+qh_rule_timer_expired_unserved(const struct qh_snapshot *snapshot,
+                               struct qh_findings *findings) QH_MUST_CHECK;
+struct qh_error *qh_rule_kernel_stuck(const struct qh_snapshot *snapshot,
+                                      struct qh_findings *findings)
+    QH_MUST_CHECK;
+struct qh_error *qh_rule_rcu_stalled(const struct qh_snapshot *snapshot,
+                                     struct qh_findings *findings)
+    QH_MUST_CHECK;
 
 /* Adds the context: what is good to know and no fault. */
 struct qh_error *qh_notes_take(const struct qh_snapshot *snapshot,
                                struct qh_findings *findings) QH_MUST_CHECK;
+/* What moves: taken of a sample, compared with the next one, told. */
+struct qh_error *qh_progress_take(const struct qh_snapshot *snapshot,
+                                  struct qh_findings *findings) QH_MUST_CHECK;
+void qh_progress_compare(const struct qh_progress *before,
+                         struct qh_progress *after);
+struct qh_error *qh_progress_note(struct qh_findings *findings) QH_MUST_CHECK;
 /* Adds one note; `text` lives in the arena of `findings`, or for ever. NULL
  * stands for a printf that found no memory. */
 struct qh_error *qh_note_add(struct qh_findings *findings, const char *what,

@@ -166,9 +166,7 @@ void qh_sleep_describe(const struct qh_sleep_view *view,
     finding->fixed_in = qh_fixed_in;
     finding->fixed_in_count = qh_fixed_in_count;
     finding->fingerprint = fingerprint_of(view);
-    if (view->sleeper->user == QH_USER_QCOW2_CACHE_CLEANER) {
-        finding->user = "qcow2.cache-clean-timer";
-    }
+    finding->user = qh_sleep_user_name(view->sleeper->user);
     if (qh_sleep_cleaner_awaited(view)) {
         finding->waiter = view->cleaner->waiter_tid;
     }

@@ -13,7 +13,7 @@
 enum { MAX_CONTEXTS = 4096 };
 
 /* QEMUBH.flags, util/async.c */
-enum { BH_SCHEDULED = 2, BH_DELETED = 4 };
+enum { BH_SCHEDULED = 2, BH_DELETED = 4, BH_IDLE = 16 };
 
 static struct qh_error *read_bh(struct qh_reader *reader, struct raddr at,
                                 struct qh_context *context, size_t *room)
@@ -37,6 +37,7 @@ static struct qh_error *read_bh(struct qh_reader *reader, struct raddr at,
     bh->address = at;
     bh->callback = qh_function_name(reader, qh_raddr(callback));
     bh->name = qh_read_string(reader, name);
+    bh->idle = flags & BH_IDLE;
     return NULL;
 }
 

@@ -245,6 +245,11 @@ struct qh_error *qh_read_cleaner(struct qh_reader *reader,
 void qh_find_cleaner_waiter(struct qh_reader *reader,
                             struct qh_sleeper *sleeper);
 
+/* The other users of a sleep (sleep_users.c); after the stop. */
+struct qh_error *qh_find_sleep_user(struct qh_reader *reader,
+                                    const struct qh_coroutine *coroutine,
+                                    struct qh_sleeper *sleeper) QH_MUST_CHECK;
+
 /* The coroutine (its index) on whose stack `address` lies, or SIZE_MAX. */
 size_t qh_coroutine_by_stack(const struct qh_reader *reader,
                              struct raddr address);

@@ -188,6 +188,9 @@ static struct qh_error *finish_sleeper(struct qh_reader *reader,
         sleeper->left_ns = qh_snapshot_left_ns(reader->snapshot, sleeper->clock,
                                                sleeper->expire_ns);
     }
+    QH_NOTE(reader, "user of a sleep",
+            qh_find_sleep_user(reader, &reader->snapshot->coroutines[index],
+                               sleeper));
     if (sleeper->has_cleaner) {
         qh_find_cleaner_waiter(reader, sleeper);
     }

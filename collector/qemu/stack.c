@@ -289,11 +289,27 @@ static bool is_unentered(const struct qh_backtrace *stack)
     return false;
 }
 
+/*
+ * Whether a coroutine's stack is walked. Each takes some time, so a glance
+ * before the stop, at a process with many, leaves out all but those that sleep
+ * or were scheduled: what it is after is a lost wake-up. All are copied
+ * nevertheless, which has the page cache's memory there by the time of the
+ * stop.
+ */
+static bool is_walked(const struct qh_reader *reader,
+                      const struct qh_coroutine *coroutine)
+{
+    enum { MANY = 256 };
+
+    return coroutine->scheduled || reader->snapshot->coroutine_count <= MANY ||
+           !qh_target_process(reader->target)->is_glance;
+}
+
 static struct qh_error *walk_coroutine(struct qh_reader *reader,
                                        struct qh_coroutine *coroutine,
                                        struct qh_coroutine_work *work)
 {
-    if (coroutine->state == QH_CO_RUNNING) {
+    if (coroutine->state == QH_CO_RUNNING || !is_walked(reader, coroutine)) {
         return NULL;
     }
     work->walk.lines = &coroutine->stack;

@@ -19,6 +19,9 @@ enum { MAX_NODES = 256, MAX_OPERANDS = 1024 };
 
 static const struct qh_member
     node_in_flight = { "BlockDriverState", "in_flight", ANCHOR_DRAIN },
+    node_requests = { "BlockDriverState", "tracked_requests.lh_first",
+                      ANCHOR_DRAIN },
+    request_coroutine = { "BdrvTrackedRequest", "co", ANCHOR_DRAIN },
     node_parents = { "BlockDriverState", "parents.lh_first", ANCHOR_DRAIN },
     node_next = { "BlockDriverState", "bs_list.tqe_next", ANCHOR_DRAIN },
     link_next = { "BdrvChild", "next_parent.le_next", ANCHOR_DRAIN },
@@ -136,12 +139,33 @@ static struct qh_error *read_link(struct walk *walk, struct raddr link)
     return unknown_poll(walk, poll);
 }
 
+/* One of the requests that the drain waits for, where the node has one; good
+ * to know, and no more. */
+static void find_request(struct walk *walk, struct raddr node)
+{
+    struct qh_wait *wait = walk->maker->wait;
+    struct raddr request = { 0 }, coroutine = { 0 };
+
+    if (wait->owner_coroutine.value) {
+        return;
+    }
+    qh_error_destroy(qh_wait_link(walk->maker, node, &node_requests, &request));
+    if (request.value) {
+        qh_error_destroy(
+            qh_wait_link(walk->maker, request, &request_coroutine, &coroutine));
+    }
+    if (qh_snapshot_coroutine(walk->maker->reader->snapshot, coroutine)) {
+        wait->owner_coroutine = coroutine;
+    }
+}
+
 static struct qh_error *read_node(struct walk *walk, struct raddr node)
 {
     struct qh_loop_guard guard = { 0 };
     struct raddr link;
 
     QH_TRY(qh_wait_operand_of(walk->maker, node, &node_in_flight, "in_flight"));
+    find_request(walk, node);
     QH_TRY(qh_wait_link(walk->maker, node, &node_parents, &link));
     while (link.value) {
         QH_TRY(qh_loop_check(walk->maker->reader, &guard, link));

@@ -93,9 +93,11 @@ static void print_evidence(const struct qh_finding *finding, FILE *out)
         const struct qh_evidence *evidence = &finding->evidence[i];
         fputs("<tr><td>", out);
         qh_html_text(out, evidence->what);
-        fputs("</td><td data-name=\"value\"><code>", out);
-        qh_html_text(out, evidence->value);
-        fputs("</code></td><td data-name=\"at\">", out);
+        fputs("</td><td data-name=\"value\">", out);
+        if (*evidence->value) {
+            qh_html_element(out, "code", NULL, evidence->value);
+        }
+        fputs("</td><td data-name=\"at\">", out);
         qh_html_address(out, evidence->address);
         fputs("</td></tr>\n", out);
     }

@@ -60,7 +60,7 @@ static struct json_object *sleeper_of(struct qh_json *json,
                 qh_json_text(json, qh_armed_name(sleeper->armed)));
     put_timer(json, item, sleeper);
     qh_json_put(json, item, "user",
-                qh_json_text(json, cleaner ? "qcow2.cache-clean-timer" : NULL));
+                qh_json_text(json, qh_sleep_user_name(sleeper->user)));
     qh_json_put(json, item, "cleaner",
                 cleaner && sleeper->has_cleaner
                     ? cleaner_of(json, &sleeper->cleaner)

@@ -17,6 +17,18 @@ QH_NAMES(qh_armed_name, qh_armed, QH_ARMED_STATES)
 QH_NAMES(qh_clock_name, qh_clock, QH_CLOCKS)
 QH_NAMES(qh_wait_kind_name, qh_wait_kind, QH_WAIT_KINDS)
 
+const char *qh_sleep_user_name(enum qh_sleep_user user)
+{
+    static const char *const names[] = {
+        [QH_USER_UNKNOWN] = NULL,
+        [QH_USER_QCOW2_CACHE_CLEANER] = "qcow2.cache-clean-timer",
+        [QH_USER_BLOCK_COPY] = "block-copy.kick",
+        [QH_USER_CO_TIMEOUT] = "co-timeout",
+    };
+
+    return names[user];
+}
+
 struct qh_error *qh_snapshot_create(struct qh_snapshot **ret)
 {
     struct qh_snapshot *snapshot = calloc(1, sizeof(*snapshot));

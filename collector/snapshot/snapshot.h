@@ -99,7 +99,8 @@ struct qh_thread {
     /* Its wait's timeout: ns, -1 for ever, or QH_TIME_UNKNOWN. */
     int64_t timeout_ns;
     int64_t last_ran_ns;    /* CLOCK_MONOTONIC, or QH_TIME_UNKNOWN */
-    uint64_t switches;      /* unstopped: how often it left the CPU; else 0 */
+    /* How often it has left the CPU, of one that was not stopped; else 0. */
+    uint64_t switches;
     struct raddr home;      /* its AioContext (co_tls_my_aiocontext), or 0 */
     struct raddr polls;     /* the AioContext whose aio_poll it is in, or 0 */
     struct raddr coroutine; /* the coroutine that it is inside of, or 0 */
@@ -112,6 +113,7 @@ struct qh_bh {
     struct raddr address;
     const char *callback; /* function name, or NULL */
     const char *name;     /* QEMUBH.name, or NULL */
+    bool idle; /* it wakes nobody; the loop comes by within 10 ms */
 };
 
 struct qh_context {
@@ -170,7 +172,12 @@ struct qh_coroutine {
 enum qh_sleep_user {
     QH_USER_UNKNOWN,
     QH_USER_QCOW2_CACHE_CLEANER, /* block/qcow2.c, cache_clean_timer() */
+    QH_USER_BLOCK_COPY, /* block/block-copy.c, block_copy_dirty_clusters() */
+    QH_USER_CO_TIMEOUT, /* util/qemu-co-timeout.c, qemu_co_timeout() */
 };
+
+/* As findings and reports call it ("co-timeout"); NULL of an unknown one. */
+const char *qh_sleep_user_name(enum qh_sleep_user user);
 
 /* struct BDRVQcow2State as the cache cleaner uses it (block/qcow2.c, 10.2). */
 struct qh_cache_cleaner {
@@ -202,6 +209,9 @@ struct qh_sleeper {
     int64_t left_ns;   /* from now; < 0: overdue; or UNKNOWN */
     int64_t asked_ns;  /* how long it meant to sleep, or UNKNOWN */
     enum qh_sleep_user user;
+    /* Of a block-copy and a co-timeout: whether it has been asked to wake. */
+    bool asked_known, asked_to_wake;
+    struct raddr asked_address;
     bool has_cleaner; /* whether `cleaner` could be read */
     struct qh_cache_cleaner cleaner;
 };

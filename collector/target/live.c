@@ -129,6 +129,8 @@ static struct qh_error *live_eventfd_count(struct qh_target *target, int fd,
 static struct qh_error *live_stop(struct qh_target *target)
 {
     target->process.unstopped = target->live->leave_running;
+    target->process.is_glance =
+        target->process.unstopped && !target->live->never_stop;
     target->looked_pages = 0;
     target->changed_pages = 0;
     return target->process.unstopped ? qh_running_look(target)

@@ -51,10 +51,10 @@ struct qh_live {
     int pagemap; /* /proc/PID/pagemap, once it was asked for, else -1 */
     int64_t stop_bound_ns;
     bool own_child; /* qhang is its parent */
+    bool same_pid_namespace; /* as qhang's own */
     bool leave_running;
     bool never_stop; /* and that for good */
     bool disturbed;  /* has been stopped: what ran last was our doing */
-    bool same_pid_namespace; /* as qhang's own */
     /* The threads of the present or last stop, in no order. */
     struct qh_tracee *tracees;
     size_t count, capacity;
@@ -106,6 +106,8 @@ struct qh_error *qh_live_observe(struct qh_target *target,
 int qh_live_list(struct qh_live *live, bool brief, size_t *ret_added);
 /* State of a thread now, 'X' when it is gone. */
 char qh_live_state(const struct qh_live *live, pid_t tid);
+/* Its context switches so far, its own wish or not; 0 when not known. */
+uint64_t qh_live_switches(const struct qh_live *live, pid_t tid);
 /*
  * What /proc/PID/task/TID/syscall shows of a thread that does not run: the
  * system call that it is in and its arguments, if any, rsp and rip. Sets these

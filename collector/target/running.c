@@ -53,21 +53,6 @@ static uint64_t find_fs_base(struct qh_target *target, pid_t tid)
     return 0;
 }
 
-/* Context switches so far, the thread's own wish or not; 0 when not known. */
-static uint64_t switches_of(const struct qh_live *live, pid_t tid)
-{
-    char status[8192];
-    long wished = 0, forced = 0;
-
-    if (qh_proc_read_task(live->tasks, tid, "status", status, sizeof(status)) <=
-            0 ||
-        !qh_proc_parse_status(status, "voluntary_ctxt_switches", &wished) ||
-        !qh_proc_parse_status(status, "nonvoluntary_ctxt_switches", &forced)) {
-        return 0;
-    }
-    return (uint64_t)wished + (uint64_t)forced;
-}
-
 /* The count before the registers: who runs between the two is found out at the
  * end, not taken for one who slept. */
 static void look_at(struct qh_target *target, struct qh_task *task)
@@ -76,7 +61,7 @@ static void look_at(struct qh_target *target, struct qh_task *task)
     pid_t tid = task->tid;
 
     task->unstopped = true;
-    task->switches = switches_of(live, tid);
+    task->switches = qh_live_switches(live, tid);
     task->stop =
         qh_live_read_syscall(live, task) ? QH_TASK_STOPPED : QH_TASK_RUNNING;
     task->state = qh_live_state(live, tid);
@@ -112,7 +97,7 @@ static bool has_slept(const struct qh_live *live, const struct qh_task *task)
            now.orig_rax == task->orig_rax &&
            now.regs.dwarf[QH_REG_RSP] == task->regs.dwarf[QH_REG_RSP] &&
            now.regs.dwarf[QH_REG_RIP] == task->regs.dwarf[QH_REG_RIP] &&
-           switches_of(live, task->tid) == task->switches;
+           qh_live_switches(live, task->tid) == task->switches;
 }
 
 /* Of one that ran, nothing that was seen counts. */

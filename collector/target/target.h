@@ -93,7 +93,8 @@ struct qh_task {
     /* It was only looked at: STOPPED means that it slept all the while, and of
      * its registers those are known that the kernel shows of a sleeper. */
     bool unstopped;
-    /* How often it has left the CPU, of one that is unstopped; else 0. */
+    /* How often it has left the CPU, of one that is unstopped or did not stop;
+     * else 0. */
     uint64_t switches;
     /* What of its registers was not handed in, in words; NULL: nothing. Owned
      * by the target. */
@@ -139,7 +140,8 @@ struct qh_process {
     char name[64];    /* comm */
     const char *exe;  /* path of the executable, "" if not known */
     const char *core; /* path of the core, NULL for a process */
-    bool unstopped;   /* live: the last stop was only a look */
+    bool unstopped;   /* live: the last stop was only a look ... */
+    bool is_glance;   /* ... and a stop is to follow: it must cost little */
     pid_t held_by;    /* held: the tracer; 0 when none is to be seen */
     char holder[64];  /* its comm */
     /* Why the core is not whole ("cut short at ..."), or NULL. */

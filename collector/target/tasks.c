@@ -269,6 +269,20 @@ bool qh_live_read_syscall(const struct qh_live *live, struct qh_task *task)
     return true;
 }
 
+uint64_t qh_live_switches(const struct qh_live *live, pid_t tid)
+{
+    long wished = 0, forced = 0;
+    char text[4096];
+
+    if (qh_proc_read_task(live->tasks, tid, "status", text, sizeof(text)) <=
+            0 ||
+        !qh_proc_parse_status(text, "voluntary_ctxt_switches", &wished) ||
+        !qh_proc_parse_status(text, "nonvoluntary_ctxt_switches", &forced)) {
+        return 0;
+    }
+    return (uint64_t)wished + (uint64_t)forced;
+}
+
 static int by_tid(const void *a, const void *b)
 {
     const struct qh_task *left = a, *right = b;
@@ -288,6 +302,9 @@ struct qh_error *qh_live_publish_tasks(struct qh_target *target)
     }
     for (size_t i = 0; i < live->count; i++) {
         tasks[i] = live->tracees[i].task;
+        if (tasks[i].stop == QH_TASK_IN_KERNEL) {
+            tasks[i].switches = qh_live_switches(live, tasks[i].tid);
+        }
         present += tasks[i].stop != QH_TASK_GONE;
     }
     if (!present) {

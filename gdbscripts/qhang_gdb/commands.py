@@ -161,7 +161,7 @@ class SleeperFunction(gdb.Function):
 def load() -> None:
     """Registers all of them."""
     program.load()
-    for command in (Prefix, Diagnose, graph.Graph, Coroutine, CoroutineApply, Thread,
-                    CoroutineFunction, SleeperFunction):
+    for command in (Prefix, Diagnose, graph.Graph, Coroutine, CoroutineApply,
+                    Thread, CoroutineFunction, SleeperFunction):
         command()
     tables.load()

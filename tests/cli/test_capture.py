@@ -21,7 +21,8 @@ from typing import Any, Iterator
 
 import pytest
 from conftest import (CLEAN, FAILED, FINDING, QHANG, VICTIMS, Victim, qhang,
-                      refuses, report, task_states, traced_by, under)
+                      refuses, report, task_states, traced_by, under,
+                      wait_until)
 
 FACTS_TYPE = 0x51480001
 # A process with something to look for, and something that must not be found.
@@ -121,6 +122,8 @@ def test_facts(tmp_path: Path) -> None:
     """Clocks, threads and eventfds are those of the process."""
     core = tmp_path / "core"
     with Victim("wake-lost") as victim:
+        wait_until(lambda: set(task_states(victim.pid).values()) == {"S"},
+                   "all threads sleep")
         capture(victim.pid, core)
         told = facts(core)
         tasks = Path(f"/proc/{victim.pid}/task")

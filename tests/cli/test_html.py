@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -34,7 +35,7 @@ NASTY = "</script><b onload='x'>&amp;\\N\"];"
 
 
 def emitted(form: str, world: str) -> str:
-    """The page or the graph of a snapshot that a test wrote by hand."""
+    """The page, the graph or the report of a snapshot that a test wrote by hand."""
     done = subprocess.run([EMIT, form, world], check=True,
                           capture_output=True)
     assert done.stderr == b""
@@ -118,10 +119,14 @@ def test_page_says_it_all() -> None:
 
 
 def test_big_graph_is_cut_and_says_so() -> None:
-    """Sixty nodes are drawn, the circle among them."""
+    """Sixty nodes are drawn, the circle among them, of all that wait or are
+    waited for."""
     graph = emitted("--dot", "markup")
+    edges = json.loads(emitted("--json", "markup"))["graph"]["edges"]
+    count = len({edge[end] for edge in edges for end in ("from", "to")})
     assert len(re.findall(r"^  n\d+ \[", graph, re.MULTILINE)) == 60
-    assert 'label="60 of 131 nodes"' in graph
+    assert f'label="60 of {count} nodes"' in graph
+    assert count > 100
     assert graph.count('class="thread fault') == 2
 
 

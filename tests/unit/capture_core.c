@@ -65,12 +65,15 @@ static uint64_t address(unsigned piece, unsigned page)
            ((uint64_t)piece * PIECE_PAGES + page) * PAGE_BYTES;
 }
 
+/* No thread is given up for want of a CPU, however busy the host. */
 static struct qh_capture_result capture(pid_t pid)
 {
+    const struct qh_live_options patient = { .stop_bound_ns = 20000000000 };
     const struct qh_capture_options options = { .tool_version = "test" };
     struct qh_capture_result result;
-    struct qh_target *target = open_live(pid);
+    struct qh_target *target;
 
+    assert_fine(qh_target_open_live(pid, &patient, &target));
     assert_fine(qh_capture(target, path, &options, &result));
     qh_target_destroy(target);
     return result;

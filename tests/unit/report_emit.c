@@ -261,7 +261,9 @@ int main(int argc, char **argv)
     static const struct {
         const char *option;
         renderer *render;
-    } forms[] = { { "--html", as_html }, { "--dot", qh_report_dot } };
+    } forms[] = { { "--html", as_html },
+                  { "--dot", qh_report_dot },
+                  { "--json", qh_report_json } };
     renderer *render = qh_report_json;
 
     for (size_t i = 0; i < QH_COUNT(forms); i++) {

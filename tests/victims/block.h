@@ -19,8 +19,24 @@
 #include "runtime/aio.h"
 #include "runtime/co_lock.h"
 
+struct BdrvChild;
+
 struct BlockDriver {
     const char *format_name;
+};
+
+/* What a node's parent does at a drain (include/block/block_int-common.h). */
+struct BdrvChildClass {
+    bool parent_is_bds;
+    bool (*drained_poll)(struct BdrvChild *child);
+};
+
+/* A link from a parent, `opaque`, to the node `bs`. */
+struct BdrvChild {
+    struct BlockDriverState *bs;
+    const struct BdrvChildClass *klass;
+    void *opaque;
+    LIST_ENTRY(BdrvChild) next_parent;
 };
 
 struct BlockDriverState {
@@ -33,6 +49,7 @@ struct BlockDriverState {
     unsigned in_flight;
     int quiesce_counter;
     int refcnt;
+    LIST_HEAD(, BdrvChild) parents;
     TAILQ_ENTRY(BlockDriverState) node_list;
     TAILQ_ENTRY(BlockDriverState) bs_list;
 };

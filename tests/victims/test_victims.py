@@ -26,14 +26,32 @@ READY_LIMIT_S = 60
 SKIP = 77
 SYS_POLL = 7
 SYS_PPOLL = 271
-HANGS = ["wake-lost", "erased", "erased-fired", "graph-unkicked"]
+SYS_FUTEX = 202
+# Where the main thread is stuck: in a poll, or in a mutex.
+HANGS = {"wake-lost": SYS_PPOLL, "erased": SYS_PPOLL,
+         "erased-fired": SYS_PPOLL, "graph-unkicked": SYS_PPOLL,
+         "condition-met": SYS_PPOLL, "drain-unkicked": SYS_PPOLL,
+         "drain-unread": SYS_PPOLL,
+         "owner-gone": SYS_FUTEX, "owner-self": SYS_FUTEX}
+# Something is stuck, and the main thread is not.
+SILENT = ["bh-unnotified", "timer-unserved", "rcu-stalled", "copy-lost",
+          "timeout-lost"]
 TWINS = ["wake-lost-twin", "erased-twin", "graph-unkicked-twin"]
 HELD = ["mid-wake", "mid-wake-spin", "mid-wake-entered", "mid-kick",
         "mid-notify", "mid-notify-wake", "runnable", "runnable-late",
         "runnable-starved"]
 CYCLES = ["mutex-cycle", "co-mutex-cycle", "bql-cycle"]
-ORDERS = ["mutex-order", "co-mutex-order", "bql-order"]
-HEALTHY = ["idle", "timer-waiting", "busy"]
+# What they say when they are let go.
+WAITS = {"drain-waiting": ["returned x-drain"],
+         "owner-asleep": ["returned x-lock"],
+         "bql-asleep": ["returned x-drain"],
+         "kernel-stuck": ["returned x-lock"],
+         "kernel-alone": [], "rcu-running": [],
+         "mutex-order": ["returned x-lock-a"],
+         "co-mutex-order": ["returned x-co-lock"],
+         "bql-order": ["returned x-flush"]}
+HEALTHY = ["idle", "timer-waiting", "busy", "condition-met-twin", "bh-idle",
+           "timer-served", "copy-twin", "timeout-twin"]
 
 
 def listed() -> Dict[str, Optional[int]]:
@@ -151,8 +169,8 @@ def start_fixture() -> Iterator:
 
 def test_every_scenario_is_tested() -> None:
     """The lists above name all that there are."""
-    assert sorted(listed()) == sorted(HANGS + TWINS + HELD + HEALTHY + CYCLES
-                                     + ORDERS)
+    assert sorted(listed()) == sorted([*HANGS, *SILENT, *TWINS, *HELD, *WAITS,
+                                       *HEALTHY, *CYCLES])
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -167,12 +185,12 @@ def test_reaches_ready_with_the_coroutines_it_lists(start, program, scenario):
 
 
 @pytest.mark.parametrize("scenario", HANGS)
-def test_hangs_in_its_poll_and_nothing_returns(start, scenario):
-    """Main thread and iothreads sleep in ppoll; no CPU time is used."""
+def test_hangs_and_nothing_returns(start, scenario):
+    """Main thread and iothreads sleep; no CPU time is used."""
     victim = start("victim", "--scenario", scenario)
     for name in ("IO io0", "IO io1"):
         assert victim.syscall(victim.threads()[name]) == SYS_PPOLL
-    assert victim.syscall(victim.pid) == SYS_PPOLL
+    assert victim.syscall(victim.pid) == HANGS[scenario]
     assert victim.state(victim.pid) == "S"
     assert victim.let_go() == []
 
@@ -202,12 +220,21 @@ def test_circle_never_returns(start, scenario):
     assert victim.let_go() == []
 
 
-@pytest.mark.parametrize("scenario", ORDERS)
-def test_order_goes_on_when_released(start, scenario):
-    """The lock that all wait for is given back: the command returns."""
+@pytest.mark.parametrize("scenario", WAITS)
+def test_wait_ends_when_released(start, scenario):
+    """It waited rightly: let go, the command returns, if there was one."""
     victim = start("victim", "--scenario", scenario)
-    returned = victim.let_go()
-    assert len(returned) == 1 and returned[0].startswith("returned x-")
+    assert victim.let_go() == WAITS[scenario]
+
+
+@pytest.mark.parametrize("scenario", ["kernel-stuck", "kernel-alone"])
+def test_kernel_is_state_d(start, scenario):
+    """One thread is in state D, and stays."""
+    victim = start("victim", "--scenario", scenario)
+    stuck = victim.threads()["stuck"]
+    for _ in range(20):
+        assert victim.state(stuck) == "D"
+    victim.let_go()
 
 
 @pytest.mark.parametrize("scenario", [s for s in HELD if "runnable" in s])

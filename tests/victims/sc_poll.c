@@ -1,0 +1,242 @@
+/* Scenarios of waits by polling: met and not kicked, or still open.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "atomics.h"
+#include "bql.h"
+#include "runtime/aio_wait.h"
+#include "scenario.h"
+#include "waits.h"
+#include "watch.h"
+
+/* ---- util/aio-wait.c ---- */
+
+typedef struct {
+    bool done;
+    void (*cb)(void *opaque);
+    void *opaque;
+} AioWaitBHData;
+
+/* Whether aio_wait_bh() keeps its side of the bargain. */
+static bool kicks;
+
+static void aio_wait_bh(void *opaque)
+{
+    AioWaitBHData *data = opaque;
+
+    data->cb(data->opaque);
+    cfix_store(&data->done, true);
+    if (kicks) {
+        aio_wait_kick();
+    }
+}
+
+static __attribute__((noinline)) void
+aio_wait_bh_oneshot(struct AioContext *ctx, void (*cb)(void *opaque),
+                    void *opaque)
+{
+    AioWaitBHData data = { .cb = cb, .opaque = opaque };
+
+    aio_bh_schedule_oneshot(ctx, "aio_wait_bh", aio_wait_bh, &data);
+    AIO_WAIT_WHILE(!cfix_load(&data.done));
+}
+
+static int called;
+
+static void called_in_iothread(void *opaque)
+{
+    cfix_fetch_add(&called, 1);
+}
+
+static void qmp_x_call(void *opaque)
+{
+    struct world *world = opaque;
+
+    aio_wait_bh_oneshot(world->io0->ctx, called_in_iothread, NULL);
+    world->add.bs = NULL; /* no tail call */
+}
+
+static const struct QmpCommand qmp_x_call_command = { "x-call", qmp_x_call };
+
+static bool was_called(void *opaque)
+{
+    return cfix_load(&called) > 0;
+}
+
+/* The call is not to be over before the main thread sleeps. */
+static int io0_held;
+
+static void io0_waits(void *opaque)
+{
+    struct world *world = opaque;
+
+    cfix_store(&io0_held, 1);
+    step_main_waits(world);
+}
+
+static bool is_held(void *opaque)
+{
+    return cfix_load(&io0_held);
+}
+
+static void call(struct world *world, bool kick)
+{
+    kicks = kick;
+    aio_bh_schedule_oneshot(world->io0->ctx, "io0_waits", io0_waits, world);
+    watch_until("io0 waits for the main thread", is_held, NULL);
+    qmp_send(&qmp_x_call_command, world);
+    watch_until("io0 has run the call", was_called, NULL);
+}
+
+void run_condition_met(struct world *world)
+{
+    call(world, false);
+    step_iothread_rests(world->io0);
+    step_main_waits(world);
+    step_check(!qmp_returned(), "the call hangs");
+}
+
+void run_condition_met_twin(struct world *world)
+{
+    call(world, true);
+    step_went_on(world);
+}
+
+/* ---- block/io.c ---- */
+
+static struct BlockDriverState *drained;
+
+/* The parent that requests come from. */
+static struct BlockBackend backend;
+
+static bool blk_root_drained_poll(struct BdrvChild *child)
+{
+    struct BlockBackend *blk = child->opaque;
+
+    return (blk->dev_ops && blk->dev_ops->drained_poll(blk->dev_opaque)) ||
+           cfix_load(&blk->in_flight);
+}
+
+static const struct BdrvChildClass child_root = {
+    .drained_poll = blk_root_drained_poll,
+};
+
+static bool bdrv_drain_poll(struct BlockDriverState *bs)
+{
+    struct BdrvChild *c;
+    bool busy = false;
+
+    LIST_FOREACH(c, &bs->parents, next_parent)
+    {
+        busy |= c->klass->drained_poll && c->klass->drained_poll(c);
+    }
+    return busy || cfix_load(&bs->in_flight);
+}
+
+static __attribute__((noinline)) void
+bdrv_do_drained_begin(struct BlockDriverState *bs, struct BdrvChild *parent,
+                      bool poll)
+{
+    bs->quiesce_counter++;
+    if (poll) {
+        AIO_WAIT_WHILE(bdrv_drain_poll(bs));
+    }
+    bs->quiesce_counter--;
+    __asm__ volatile("" : : "r"(parent), "r"(bs));
+}
+
+static void bdrv_dec_in_flight(void *opaque)
+{
+    cfix_fetch_sub(&backend.in_flight, 1u);
+    cfix_fetch_sub(&drained->in_flight, 1u);
+    if (kicks) {
+        aio_wait_kick();
+    }
+}
+
+static void qmp_x_drain(void *opaque)
+{
+    bql_lock_impl();
+    bdrv_do_drained_begin(drained, NULL, true);
+    bql_unlock();
+}
+
+static const struct QmpCommand qmp_x_drain_command = { "x-drain", qmp_x_drain };
+
+/* A node is drained while a request is in flight, from a parent. */
+static void drain(struct world *world, bool kick)
+{
+    static struct BdrvChild link = { .klass = &child_root, .opaque = &backend };
+
+    kicks = kick;
+    step_open_node(world, 0);
+    drained = world->add.bs;
+    link.bs = drained;
+    LIST_INSERT_HEAD(&drained->parents, &link, next_parent);
+    cfix_fetch_add(&drained->in_flight, 1u);
+    cfix_fetch_add(&backend.in_flight, 1u);
+    qmp_send(&qmp_x_drain_command, NULL);
+    step_main_waits(world);
+}
+
+void run_drain_unkicked(struct world *world)
+{
+    drain(world, false);
+    aio_bh_schedule_oneshot(world->io0->ctx, "bdrv_dec_in_flight",
+                            bdrv_dec_in_flight, NULL);
+    step_iothread_rests(world->io0);
+    step_main_waits(world);
+    step_check(!qmp_returned(), "the drain hangs");
+}
+
+static bool x_drained_poll(void *opaque)
+{
+    return *(bool *)opaque;
+}
+
+void run_drain_unread(struct world *world)
+{
+    static const struct BlockDevOps ops = { .drained_poll = x_drained_poll };
+    static bool busy = false;
+
+    backend.dev_opaque = &busy;
+    backend.dev_ops = &ops;
+    run_drain_unkicked(world);
+}
+
+void run_drain_waiting(struct world *world)
+{
+    drain(world, true);
+}
+
+static void *mttcg_cpu_thread_fn(void *opaque)
+{
+    cfix_store((int *)opaque, qemu_get_thread_id());
+    bql_lock_impl();
+    bql_unlock();
+    return NULL;
+}
+
+static struct QemuThread vcpu;
+static int vcpu_tid;
+
+static bool vcpu_waits(void *opaque)
+{
+    return cfix_load(&vcpu_tid) && watch_in_futex(cfix_load(&vcpu_tid));
+}
+
+void run_bql_asleep(struct world *world)
+{
+    drain(world, true);
+    qemu_thread_create(&vcpu, "CPU 0/TCG", mttcg_cpu_thread_fn, &vcpu_tid);
+    watch_until("the vCPU waits for the BQL", vcpu_waits, NULL);
+}
+
+void release_drain(struct world *world)
+{
+    aio_bh_schedule_oneshot(world->io0->ctx, "bdrv_dec_in_flight",
+                            bdrv_dec_in_flight, NULL);
+    step_went_on(world);
+    if (vcpu_tid) {
+        qemu_thread_join(&vcpu);
+    }
+    LIST_INIT(&drained->parents);
+}
