@@ -118,6 +118,11 @@ static struct qh_error *note_rightly(const struct qh_snapshot *snapshot,
     const struct qh_thread *thread =
         qh_snapshot_thread(snapshot, snapshot->pid);
 
+    if (thread && thread->perhaps_asleep &&
+        qh_poll_is_of(&thread->stack, NULL)) {
+        /* Once more: the next stop finds it with nothing submitted. */
+        findings->unsettled = true;
+    }
     if (!open || !thread || thread->state != QH_THREAD_BLOCKED ||
         !wait->function || is_found(findings, thread->tid)) {
         return NULL;

@@ -207,6 +207,7 @@ static void judge_state(struct qh_thread *thread, const struct qh_task *task,
     } else {
         thread->blocked_in = NULL;
         thread->state = QH_THREAD_RUNNABLE;
+        thread->perhaps_asleep = wait == QH_WAIT_UNSURE;
     }
 }
 

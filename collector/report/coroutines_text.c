@@ -102,18 +102,17 @@ static void print_owner(struct qh_wrap *wrap,
     }
 }
 
-/* A sleeper's timer is the one operand that means a time. */
+/* Of a sleep, until its timer. */
 static void print_left(struct qh_wrap *wrap, const struct qh_snapshot *snapshot,
                        const struct qh_wait *wait)
 {
-    for (size_t i = 0; wait->kind == QH_WAIT_SLEEP && i < wait->operand_count;
-         i++) {
-        const struct qh_operand *operand = &wait->operands[i];
-        int64_t left =
-            qh_snapshot_left_ns(snapshot, QH_CLOCK_REALTIME, operand->value);
-        if (operand->known && !operand->address.value && i + 1 > 1 &&
-            left != QH_TIME_UNKNOWN) {
-            qh_wrap_printf(wrap, "%s left,", qh_duration(left).text);
+    for (size_t i = 0;
+         wait->kind == QH_WAIT_SLEEP && i < snapshot->sleeper_count; i++) {
+        const struct qh_sleeper *sleeper = &snapshot->sleepers[i];
+        if (qh_raddr_equal(sleeper->coroutine, wait->coroutine) &&
+            sleeper->left_ns != QH_TIME_UNKNOWN) {
+            qh_wrap_printf(wrap, "%s left,",
+                           qh_duration(sleeper->left_ns).text);
         }
     }
 }

@@ -95,6 +95,9 @@ struct qh_thread {
     enum qh_role role;
     enum qh_thread_state state;
     bool perhaps_awake;     /* BLOCKED, but its event may have come already */
+    /* RUNNABLE, but may only have been made so by the stop: it was handed back
+     * what it had submitted before it went to sleep. */
+    bool perhaps_asleep;
     const char *blocked_in; /* system call or kernel function; NULL: none */
     /* Its wait's timeout: ns, -1 for ever, or QH_TIME_UNKNOWN. */
     int64_t timeout_ns;

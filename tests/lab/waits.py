@@ -9,6 +9,7 @@ meanwhile, so that in a system emulator the guest's CPU stands still too.
 from __future__ import annotations
 
 import subprocess
+import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Iterator
@@ -21,7 +22,7 @@ from race.qemu import die_with_parent
 SLOW_NODE = "n0"
 LATENCY_NS = 600 * 10**9
 ANSWER_S = 1.0
-MOST_TRIES = 20
+BEGIN_TIMEOUT_S = 60.0
 SLOW = {"driver": "null-co", "node-name": SLOW_NODE, "size": 1 << 20,
         "latency-ns": LATENCY_NS}
 URL = "nbd+unix:///e1?socket={}"
@@ -49,7 +50,8 @@ def _wait_for_drain(qemu: Qemu) -> None:
 
     A reopen that is answered came before the write: it is sent again.
     """
-    for _ in range(MOST_TRIES):
+    deadline = time.monotonic() + BEGIN_TIMEOUT_S
+    while time.monotonic() < deadline:
         qemu.qmp.send("blockdev-reopen", {"options": [SLOW]})
         if not qemu.qmp.answered(ANSWER_S):
             return

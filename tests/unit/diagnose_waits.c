@@ -487,6 +487,23 @@ static void test_rightly(void **state)
     world_destroy(world);
 }
 
+/* What it had submitted came back with the stop: the next one tells. */
+static void test_perhaps_asleep(void **state)
+{
+    struct qh_wait *wait;
+    struct world *world = world_flush(&wait);
+    struct qh_thread *thread = world->main;
+
+    operands[0].value = 1;
+    thread->state = QH_THREAD_RUNNABLE;
+    world_assert_none(world, false);
+    thread->perhaps_asleep = true;
+    world_assert_none(world, true);
+    world_stack(world, &thread->stack, "main_loop_wait", "main", NULL);
+    world_assert_none(world, false);
+    world_destroy(world);
+}
+
 static const char *progress_of(struct world *world,
                                void (*move)(struct world *))
 {
@@ -561,6 +578,7 @@ int main(void)
         cmocka_unit_test(test_rcu_stalled),
         cmocka_unit_test(test_other_users),
         cmocka_unit_test(test_rightly),
+        cmocka_unit_test(test_perhaps_asleep),
         cmocka_unit_test(test_progress),
     };
 

@@ -115,6 +115,8 @@ static void *vforker(void *arg)
 
     arrive(1);
     if (vfork() == 0) {
+        /* The parent's own end does not reach it. */
+        syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
         syscall(SYS_read, release_pipe[0], &byte, 1);
         _exit(0);
     }

@@ -4,6 +4,7 @@
 #include "bql.h"
 #include "runtime/aio_wait.h"
 #include "scenario.h"
+#include "waits.h"
 #include "watch.h"
 
 /* ---- util/aio-wait.c ---- */
@@ -103,17 +104,7 @@ void run_condition_met_twin(struct world *world)
 
 static struct BlockDriverState *drained;
 
-struct BlockDevOps {
-    bool (*drained_poll)(void *opaque);
-};
-
-/* block/block-backend.c: the parent that requests come from. */
-struct BlockBackend {
-    const struct BlockDevOps *dev_ops;
-    void *dev_opaque;
-    unsigned in_flight;
-};
-
+/* The parent that requests come from. */
 static struct BlockBackend backend;
 
 static bool blk_root_drained_poll(struct BdrvChild *child)

@@ -64,8 +64,14 @@ void throttle_group_co_io_limits_intercept(struct ThrottleGroupMember *tgm,
                                            int64_t bytes, int direction);
 
 /* block/block-backend.c */
+struct BlockDevOps {
+    bool (*drained_poll)(void *opaque);
+};
 struct BlockBackend {
     const char *name;
+    const struct BlockDevOps *dev_ops;
+    void *dev_opaque;
+    unsigned in_flight;
     int quiesce_counter;
     struct CoQueue queued_requests;
 };
