@@ -59,16 +59,22 @@ static bool is_kernel_worker(const struct qh_thread *thread)
                             !strncmp(thread->name, "iou-sqp-", 8));
 }
 
-static enum qh_quiet thread_quiet(const struct qh_thread *thread,
+static enum qh_quiet thread_quiet(const struct qh_snapshot *snapshot,
+                                  const struct qh_thread *thread,
                                   const char *const *functions, size_t count)
 {
     enum qh_quiet quiet = stack_quiet(&thread->stack, functions, count);
 
     if (quiet == QH_QUIET_UNKNOWN &&
-        (is_kernel_worker(thread) ||
-         (thread->role == QH_ROLE_VCPU &&
-          thread->state != QH_THREAD_IN_KERNEL))) {
+        (is_kernel_worker(thread) || (thread->role == QH_ROLE_VCPU &&
+                                      thread->state != QH_THREAD_IN_KERNEL))) {
         return QH_QUIET;
+    }
+    if (snapshot->kind == QH_TARGET_LIVE && !snapshot->unstopped &&
+        thread->state == QH_THREAD_RUNNABLE && !thread->stack.count) {
+        /* It got to no CPU to be stopped, and may have stood at the wake for
+         * all that time; the next sample may see more of it. */
+        return QH_DISTURBED;
     }
     return quiet;
 }
@@ -79,8 +85,9 @@ enum qh_quiet qh_quiet_threads(const struct qh_snapshot *snapshot,
     enum qh_quiet quiet = QH_QUIET;
 
     for (size_t i = 0; i < snapshot->thread_count; i++) {
-        quiet = qh_quiet_worse(
-            quiet, thread_quiet(&snapshot->threads[i], functions, count));
+        quiet =
+            qh_quiet_worse(quiet, thread_quiet(snapshot, &snapshot->threads[i],
+                                               functions, count));
     }
     return quiet;
 }
@@ -110,8 +117,7 @@ enum qh_quiet qh_quiet_functions(const struct qh_snapshot *snapshot,
 
     for (size_t i = 0; i < snapshot->coroutine_count; i++) {
         quiet = qh_quiet_worse(
-            quiet,
-            coroutine_quiet(&snapshot->coroutines[i], functions, count));
+            quiet, coroutine_quiet(&snapshot->coroutines[i], functions, count));
     }
     return quiet;
 }

@@ -320,6 +320,22 @@ static void test_home_got_no_cpu(void **state)
     world_destroy(erased);
 }
 
+/* Any other may be the waker, held up in the middle of it. */
+static void test_runnable_got_no_cpu(void **state)
+{
+    struct world *world = world_erased();
+
+    world->other->stack.count = 0;
+    world->other->state = QH_THREAD_RUNNABLE;
+    world_assert_none(world, true);
+    world->other->name = "iou-wrk-100";
+    world_assert_finding(world, "sleep.erased", QH_PROOF);
+    world->other->name = "other";
+    world->snapshot->unstopped = true;
+    world_assert_finding(world, "sleep.erased", QH_STRONG);
+    world_destroy(world);
+}
+
 static void test_unseen_thread_lowers_certainty(void **state)
 {
     struct world *world = world_wake_lost();
@@ -450,6 +466,7 @@ int main(void)
         cmocka_unit_test(test_timer_of_core),
         cmocka_unit_test(test_heals),
         cmocka_unit_test(test_home_got_no_cpu),
+        cmocka_unit_test(test_runnable_got_no_cpu),
         cmocka_unit_test(test_unseen_thread_lowers_certainty),
         cmocka_unit_test(test_erased),
         cmocka_unit_test(test_erased_unknown_user),
