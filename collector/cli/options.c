@@ -148,10 +148,14 @@ int qh_fail(struct qh_error *error)
 
 int qh_finish_output(int status)
 {
-    if (fflush(stdout) || ferror(stdout)) {
-        int errnum = errno;
-        return qh_fail(qh_error_errno(QH_ERR_SYSTEM, errnum,
-                                      "cannot write to standard output"));
+    int errnum = fflush(stdout) ? errno : 0;
+
+    /* Whoever failed has said why. */
+    if (status == QH_EXIT_FAILED || (!errnum && !ferror(stdout))) {
+        return status;
     }
-    return status;
+    return qh_fail(errnum ? qh_error_errno(QH_ERR_SYSTEM, errnum,
+                                           "cannot write to standard output")
+                          : qh_error_new(QH_ERR_SYSTEM,
+                                         "cannot write to standard output"));
 }

@@ -116,6 +116,8 @@ def test_report_to_nobody(json_option: list[str]) -> None:
         done = qhang("diagnose", *json_option, str(victim.pid), stdout=writer)
         os.close(writer)
         assert done.returncode == FAILED
+        assert done.stderr.count("cannot write") == 1
+        assert "Broken pipe" in done.stderr
         assert qhang("diagnose", str(victim.pid)).returncode == FINDING
 
 
