@@ -233,8 +233,10 @@ static struct qh_error *fill(struct making *making)
     if (!members || !filled || !new_place) {
         return qh_error_no_memory();
     }
-    qsort_r(buckets->items, buckets->count, sizeof(*buckets->items), by_weight,
-            (void *)making->snapshot);
+    if (buckets->count) {
+        qsort_r(buckets->items, buckets->count, sizeof(*buckets->items),
+                by_weight, (void *)making->snapshot);
+    }
     for (size_t i = 0; i < buckets->count; i++) {
         struct qh_co_bucket *bucket = &buckets->items[i];
         new_place[buckets->bucket_of[bucket->members[0]]] = i;

@@ -143,6 +143,7 @@ static void copy_description(struct frozen *frozen,
 {
     struct qh_target *target = &frozen->target;
 
+    target->hint = &target->last_mapping;
     target->process = live->process;
     target->process.exe = copy_string(live->process.exe);
     target->modules =

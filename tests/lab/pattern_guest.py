@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator, Sequence
 
-from labqemu import die_with_parent
+import labqemu  # finds race
+from race.qemu import die_with_parent
 
 PATTERN = b"QHANG-GUEST-RAM!"
 _KEY = 0x5a

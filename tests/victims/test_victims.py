@@ -52,6 +52,8 @@ WAITS = {"drain-waiting": ["returned x-drain"],
          "bql-order": ["returned x-flush"]}
 HEALTHY = ["idle", "timer-waiting", "busy", "condition-met-twin", "bh-idle",
            "timer-served", "copy-twin", "timeout-twin"]
+# Its coroutines are what there is to see: tests/cli/test_waits.py.
+COROUTINES = ["waits"]
 
 
 def listed() -> Dict[str, Optional[int]]:
@@ -170,7 +172,7 @@ def start_fixture() -> Iterator:
 def test_every_scenario_is_tested() -> None:
     """The lists above name all that there are."""
     assert sorted(listed()) == sorted([*HANGS, *SILENT, *TWINS, *HELD, *WAITS,
-                                       *HEALTHY, *CYCLES])
+                                       *HEALTHY, *CYCLES, *COROUTINES])
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
