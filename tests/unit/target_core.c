@@ -9,6 +9,7 @@
 
 #include <elf.h>
 #include <glob.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -67,11 +68,28 @@ static char *find(const char *pattern)
     return result;
 }
 
+/* Ready is said before the poller has come to its ppoll. */
+static void wait_for_poller(const struct child *child)
+{
+    char path[64], call[16] = "";
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", child->pid,
+             child->facts.tids[POLLER]);
+    while (strncmp(call, "271 ", 4)) {
+        FILE *file = fopen(path, "r");
+        assert_non_null(file);
+        assert_true(fgets(call, sizeof(call), file) || !ferror(file));
+        fclose(file);
+        sched_yield();
+    }
+}
+
 static void make_by_kernel(void)
 {
     struct child child = child_start(NULL, "threads", folder);
 
     note_facts(&by_kernel, &child);
+    wait_for_poller(&child);
     child_order(&child, 'a');
     waitpid(child.pid, NULL, 0);
     by_kernel.written_ns = monotonic_ns();
@@ -88,6 +106,7 @@ static void make_by_gcore(void)
     const char *const argv[] = { "gcore", "-o", prefix, pid, NULL };
 
     note_facts(&by_gcore, &child);
+    wait_for_poller(&child);
     snprintf(prefix, sizeof(prefix), "%s/gcore", folder);
     snprintf(pid, sizeof(pid), "%d", child.pid);
     run(argv);
