@@ -59,6 +59,11 @@ struct qh_error *qh_rule_rcu_stalled(const struct qh_snapshot *snapshot,
         const struct qh_thread *reader =
             qh_snapshot_thread(snapshot, wait->owner_tid);
         const struct qh_operand *ctr = qh_wait_operand_named(wait, "ctr");
+        const struct qh_wait *why =
+            reader ? qh_wait_of(snapshot, reader->tid) : NULL;
+        if (why && (why->kind == QH_WAIT_BQL || why->owner_tid)) {
+            continue; /* its lock's holder is whom all wait for */
+        }
         if (wait->tid && wait->kind == QH_WAIT_RCU && reader && ctr &&
             reader->state == QH_THREAD_BLOCKED) {
             QH_TRY(judge(snapshot, wait, reader, ctr, findings));
