@@ -441,6 +441,10 @@ static void test_rcu_stalled(void **state)
     world->io0->state = QH_THREAD_BLOCKED;
     wait->late = true;
     world_assert_none(world, true);
+    wait->late = false;
+    /* It waits for the BQL: its holder is whom all wait for. */
+    add_wait(world, QH_WAIT_BQL, WORLD_IO0_TID, "qemu_mutex_lock_impl");
+    world_assert_none(world, false);
     world_destroy(world);
 }
 
