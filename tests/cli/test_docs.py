@@ -139,6 +139,7 @@ def test_page_is_sound(page: Path) -> None:
                           capture_output=True, text=True, check=True)
     assert done.stderr == ""
     shown = re.sub(r".\x08", "", done.stdout)
+    assert not re.search("<{7}|={7}|>{7}", shown)  # of a merge
     assert all(len(line) <= 80 for line in shown.splitlines())
 
 
