@@ -91,6 +91,27 @@ int qh_next_option(const struct qh_command *command, int argc, char **argv)
     return code;
 }
 
+bool qh_read_options(const struct qh_command *command, int argc, char **argv,
+                     bool (*take)(const struct qh_command *command, int code,
+                                  void *request),
+                     void *request, int *ret_status)
+{
+    int code;
+
+    while ((code = qh_next_option(command, argc, argv)) != -1) {
+        if (code == QH_OPTION_HELP) {
+            qh_print_help(command, stdout);
+            *ret_status = QH_EXIT_CLEAN;
+            return false;
+        }
+        if (code == '?' || !take(command, code, request)) {
+            *ret_status = QH_EXIT_USAGE;
+            return false;
+        }
+    }
+    return true;
+}
+
 static void print_option(const struct qh_option *option, FILE *out)
 {
     const char *argument = option->argument ? option->argument : "";
@@ -144,6 +165,13 @@ int qh_fail(struct qh_error *error)
     qh_report_error(error, isatty(STDERR_FILENO), stderr);
     qh_error_destroy(error);
     return status;
+}
+
+bool qh_wants_colour(void)
+{
+    const char *no_color = getenv("NO_COLOR");
+
+    return isatty(STDOUT_FILENO) && !(no_color && *no_color);
 }
 
 int qh_finish_output(int status)

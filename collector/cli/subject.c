@@ -3,9 +3,7 @@
 #include "cli/subject.h"
 
 #include <getopt.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 bool qh_subject_option(struct qh_subject *subject, int code,
                        const char *argument)
@@ -128,11 +126,4 @@ struct qh_error *qh_subject_open(const struct qh_subject *subject,
     target = NULL;
     debug = NULL;
     return NULL;
-}
-
-bool qh_wants_colour(void)
-{
-    const char *no_color = getenv("NO_COLOR");
-
-    return isatty(STDOUT_FILENO) && !(no_color && *no_color);
 }
