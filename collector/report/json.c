@@ -41,6 +41,8 @@ static struct json_object *target_of(struct qh_json *json,
     qh_json_put(json, item, "exe", qh_json_text(json, snapshot->exe));
     qh_json_put(json, item, "stopped",
                 qh_json_bool(json, !snapshot->unstopped));
+    qh_json_put(json, item, "halted",
+                qh_json_text(json, qh_halt_name(snapshot->halted)));
     qh_json_put(json, item, "held_by", holder_of(json, snapshot));
     qh_json_put(json, item, "core", qh_json_text(json, snapshot->core));
     qh_json_put(json, item, "build_id", qh_json_text(json, snapshot->build_id));

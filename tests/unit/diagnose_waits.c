@@ -277,6 +277,9 @@ static void test_timer(void **state)
         add_timer(world, world->io0_context->address, -S_NS);
 
     world_assert_finding(world, "timer.expired-unserved", QH_PROOF);
+    world->snapshot->halted = QH_HALT_SIGNAL; /* then nobody serves it */
+    world_assert_none(world, false);
+    world->snapshot->halted = QH_HALT_NONE;
     timer->clock_enabled = false;
     world_assert_none(world, false);
     timer->clock_enabled = true;
