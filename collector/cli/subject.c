@@ -4,6 +4,7 @@
 
 #include <getopt.h>
 #include <string.h>
+#include <sys/stat.h>
 
 bool qh_subject_option(struct qh_subject *subject, int code,
                        const char *argument)
@@ -29,6 +30,19 @@ bool qh_subject_option(struct qh_subject *subject, int code,
     }
 }
 
+/* A core is easily given where a PID should stand. */
+static int no_pid(const struct qh_command *command, const char *text)
+{
+    struct stat st;
+
+    if (stat(text, &st) < 0) {
+        return qh_no_pid(text);
+    }
+    return qh_fail(qh_error_try(
+        qh_error_new(QH_ERR_USAGE, "no PID, but a file: %s", text),
+        "qhang %s --core %s, if it is a core", command->name, text));
+}
+
 static int read_operand(const struct qh_command *command, int argc, char **argv,
                         struct qh_subject *subject)
 {
@@ -45,8 +59,9 @@ static int read_operand(const struct qh_command *command, int argc, char **argv,
         return qh_usage_error(
             command, "a PID (%s) and --core exclude each other", argv[optind]);
     }
-    return qh_read_pid(argv[optind], &subject->pid) ? 0
-                                                    : qh_no_pid(argv[optind]);
+    return qh_read_pid(argv[optind], &subject->pid)
+               ? 0
+               : no_pid(command, argv[optind]);
 }
 
 int qh_subject_finish(const struct qh_command *command, int argc, char **argv,
@@ -88,7 +103,8 @@ static struct qh_error *open_target(const struct qh_subject *subject,
 static struct qh_error *doubt_name(const struct qh_target *target,
                                    struct qh_error *error)
 {
-    const char *exe = qh_target_process(target)->exe;
+    const struct qh_process *process = qh_target_process(target);
+    const char *exe = process->exe;
     const char *name = strrchr(exe, '/') ? strrchr(exe, '/') + 1 : exe;
 
     if (!error || error->code != QH_ERR_NO_DEBUGINFO || !*name ||
@@ -99,10 +115,11 @@ static struct qh_error *doubt_name(const struct qh_target *target,
         QH_ERR_NOT_QEMU, "%s is no QEMU by its name, and there is %s", name,
         error->message);
     doubt = qh_error_path(doubt, exe);
-    doubt = qh_error_try(doubt,
-                         "give the pid of a qemu-system-*, qemu-storage-daemon "
-                         "or qemu-nbd; if this is one by another name, %s",
-                         qh_error_advice(error));
+    doubt =
+        qh_error_try(doubt,
+                     "give the %s of a qemu-system-*, qemu-storage-daemon "
+                     "or qemu-nbd; if this is one by another name, %s",
+                     process->core ? "core" : "pid", qh_error_advice(error));
     qh_error_destroy(error);
     return doubt;
 }

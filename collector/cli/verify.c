@@ -1,6 +1,7 @@
 /* qhang verify: says whether a build of QEMU can lose these wake-ups.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cli/cli.h"
+#include "cli/output.h"
 #include "cli/programs.h"
 #include "cli/progress.h"
 #include "report/verify.h"
@@ -43,19 +44,15 @@ static struct qh_error *write_junit(const struct qh_verify_report *report,
                                     const char *path)
 {
     FILE *out = fopen(path, "we");
-    struct qh_error *error;
 
     if (!out) {
-        return qh_error_path(qh_error_errno(QH_ERR_SYSTEM, errno,
-                                            "cannot write the JUnit report"),
-                             path);
+        return qh_cannot_write(path, errno);
     }
-    error = qh_verify_junit(report, out);
+    struct qh_error *error = qh_verify_junit(report, out);
     if (fclose(out) && !error) {
-        error = qh_error_errno(QH_ERR_SYSTEM, errno,
-                               "cannot write the JUnit report");
+        error = qh_cannot_write(path, errno);
     }
-    return error ? qh_error_path(error, path) : NULL;
+    return error;
 }
 
 static struct qh_error *print(const struct request *request,
