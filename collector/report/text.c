@@ -81,9 +81,10 @@ void qh_text_head(const struct qh_report *report, FILE *out)
 
     qh_wrap_begin_flush(&wrap, out, HEADLINE_INDENT);
     print_identity(&wrap, snapshot);
+    qh_wrap_gap(&wrap);
     /* How long an idle main loop has slept is no news. */
     if (report->findings->count && snapshot->blocked_ns != QH_TIME_UNKNOWN) {
-        qh_wrap_printf(&wrap, " blocked %s%s%s",
+        qh_wrap_printf(&wrap, "blocked %s%s%s",
                        snapshot->blocked_at_least ? "at least " : "",
                        qh_duration(snapshot->blocked_ns).text,
                        has_source ? "," : "");
