@@ -1,4 +1,4 @@
-/* The model of the runtime: loops, coroutines, timers, mutexes.
+/* The model of the runtime: loops, coroutines, timers, memory.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "check/runtime.h"
 
@@ -14,7 +14,6 @@
 #define MAX_COROUTINES 6
 #define MAX_QUEUE 16
 #define MAX_TIMERS 4
-#define MAX_MUTEXES 4
 
 struct coroutine {
     /* First: what subjects have pointers to. */
@@ -54,17 +53,10 @@ struct home {
     unsigned n_woken;
 };
 
-struct mutex_holder {
-    const struct QemuMutex *mutex;
-    bool held;
-};
-
 /* By thread. */
 static struct home homes[CHECK_MAX_THREADS];
 static struct coroutine coroutines[MAX_COROUTINES];
 static unsigned n_coroutines;
-static struct mutex_holder mutexes[MAX_MUTEXES];
-static unsigned n_mutexes;
 static char arena[4096];
 static size_t arena_used;
 
@@ -171,9 +163,8 @@ static unsigned loop_choices(const void *addr)
     return (home->n_queue > 0) + (home->n_timers > 0 && home->fires_left > 0);
 }
 
-/* A step on `object`, a home or a mutex. */
-static unsigned sync_with(void *object, unsigned (*choices)(const void *addr),
-                          const char *text)
+unsigned runtime_sync(void *object, unsigned (*choices)(const void *addr),
+                      const char *text)
 {
     const struct check_access access = {
         .kind = CHECK_SYNC,
@@ -188,7 +179,7 @@ static unsigned sync_with(void *object, unsigned (*choices)(const void *addr),
 
 static void post(struct home *home, struct work work)
 {
-    sync_with(home, always, work.co ? "to its loop" : "kicks the loop");
+    runtime_sync(home, always, work.co ? "to its loop" : "kicks the loop");
     if (work.co) {
         check_note("%s", work.co->name);
     }
@@ -231,7 +222,7 @@ static void run_timer(struct home *home)
 static void serve(struct home *home)
 {
     bool has_work;
-    unsigned choice = sync_with(home, loop_choices, "loop");
+    unsigned choice = runtime_sync(home, loop_choices, "loop");
 
     has_work = home->n_queue > 0;
     if (has_work && choice == 0) {
@@ -441,49 +432,7 @@ void timer_del(struct QEMUTimer *ts)
     }
 }
 
-/* --- mutexes and memory --- */
-
-static struct mutex_holder *holder_of(const struct QemuMutex *mutex)
-{
-    for (unsigned i = 0; i < n_mutexes; i++) {
-        if (mutexes[i].mutex == mutex) {
-            return &mutexes[i];
-        }
-    }
-    if (n_mutexes == MAX_MUTEXES) {
-        world.overflow = true;
-        return &mutexes[0];
-    }
-    mutexes[n_mutexes].mutex = mutex;
-    return &mutexes[n_mutexes++];
-}
-
-static unsigned is_free(const void *mutex)
-{
-    return !holder_of(mutex)->held;
-}
-
-void qemu_mutex_init(struct QemuMutex *mutex)
-{
-    mutex->initialized = true;
-}
-
-void qemu_mutex_destroy(struct QemuMutex *mutex)
-{
-    mutex->initialized = false;
-}
-
-void qemu_mutex_lock(struct QemuMutex *mutex)
-{
-    sync_with(mutex, is_free, "lock");
-    holder_of(mutex)->held = true;
-}
-
-void qemu_mutex_unlock(struct QemuMutex *mutex)
-{
-    sync_with(mutex, always, "unlock");
-    holder_of(mutex)->held = false;
-}
+/* --- memory --- */
 
 void *cfix_zalloc(size_t size)
 {

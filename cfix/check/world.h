@@ -117,6 +117,13 @@ struct fiber *explore_fiber(void);
 
 /* --- runtime.c --- */
 
+/*
+ * A step on `object`, a home or a mutex, which can be taken while `choices` of
+ * it are more than 0; which of them was taken.
+ */
+unsigned runtime_sync(void *object, unsigned (*choices)(const void *addr),
+                      const char *text);
+
 /* The thread can go on only because a timer of its loop may fire. */
 bool runtime_needs_timer(const struct thread *thread);
 

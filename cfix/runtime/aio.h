@@ -104,7 +104,7 @@ struct QemuLockCnt {
     unsigned count;
 };
 
-/* How a context waits for its descriptors; here always fdmon_poll_ops. */
+/* How a context waits for its descriptors; here fdmon_poll_ops, unless set. */
 struct FDMonOps {
     /* Waits `timeout` ns (-1 = for ever) and notes the events; their number,
      * or negative. */

@@ -132,21 +132,20 @@ static int read_signal(const char *text)
     return 0;
 }
 
-static int read_option(const struct qh_command *command, int code,
-                       struct request *request)
+static bool take_option(const struct qh_command *command, int code,
+                        void *opaque)
 {
-    switch (code) {
-    case OPTION_OUTPUT:
+    struct request *request = opaque;
+
+    if (code == OPTION_OUTPUT) {
         request->path = optarg;
-        return 0;
-    case OPTION_KILL:
-        request->signal = optarg ? read_signal(optarg) : SIGKILL;
-        return request->signal
-                   ? 0
-                   : qh_usage_error(command, "no such signal: %s", optarg);
-    default:
-        return QH_EXIT_USAGE;
+        return true;
     }
+    request->signal = optarg ? read_signal(optarg) : SIGKILL;
+    if (!request->signal) {
+        qh_usage_error(command, "no such signal: %s", optarg);
+    }
+    return request->signal;
 }
 
 static int check(const struct qh_command *command, int argc, char **argv,
@@ -169,18 +168,12 @@ static int check(const struct qh_command *command, int argc, char **argv,
 static int run(const struct qh_command *command, int argc, char **argv)
 {
     struct request request = { .pid = 0 };
-    int code, status = 0;
+    int status;
 
-    while (!status && (code = qh_next_option(command, argc, argv)) != -1) {
-        if (code == QH_OPTION_HELP) {
-            qh_print_help(command, stdout);
-            return QH_EXIT_CLEAN;
-        }
-        status = read_option(command, code, &request);
+    if (!qh_read_options(command, argc, argv, take_option, &request, &status)) {
+        return status;
     }
-    if (!status) {
-        status = check(command, argc, argv, &request);
-    }
+    status = check(command, argc, argv, &request);
     if (status) {
         return status;
     }

@@ -60,6 +60,18 @@ extern const struct qh_command qh_command_verify;
  */
 int qh_next_option(const struct qh_command *command, int argc, char **argv);
 
+/*
+ * Reads all of a command's options. `take` puts one into the request, with its
+ * argument in `optarg`, and gives false after it has said what is wrong with
+ * it; --help never gets there (NULL: there is no other). True: go on, the
+ * operands stand from argv[optind] on. False: that is all, and `*ret_status` is
+ * the exit status.
+ */
+bool qh_read_options(const struct qh_command *command, int argc, char **argv,
+                     bool (*take)(const struct qh_command *command, int code,
+                                  void *request),
+                     void *request, int *ret_status);
+
 void qh_print_help(const struct qh_command *command, FILE *out);
 
 /* Reads a PID; false when `text` is none. */
@@ -74,6 +86,9 @@ int qh_usage_error(const struct qh_command *command, const char *format, ...)
 /* Says on stderr what failed, where, and what to try; takes the error over and
  * gives the exit status that fits it. */
 int qh_fail(struct qh_error *error);
+
+/* Whether standard output is to be coloured. */
+bool qh_wants_colour(void);
 
 /* Sees that all of stdout was written; gives `status`, or QH_EXIT_FAILED after
  * saying on stderr that it was not. */

@@ -1,17 +1,11 @@
 /* qhang coroutines: every coroutine, and what it waits for.
  * SPDX-License-Identifier: GPL-2.0-or-later */
-#include "cli/subject.h"
+#include "cli/session.h"
 #include "report/coroutines.h"
 
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
-
-/* What could not be read, of a thread that got to no CPU, say, may be there in
- * the next sample. */
-enum { MAX_SAMPLES = 3 };
-static const struct timespec sample_pause = { .tv_nsec = 200000000 };
 
 enum {
     OPTION_STATE = 's',
@@ -98,64 +92,27 @@ static bool take_choice(const struct qh_command *command, int code,
     }
 }
 
-/* Fills the request; gives 0, or the exit status once that is all. */
-static int read_arguments(const struct qh_command *command, int argc,
-                          char **argv, struct request *request, bool *ret_done)
+static bool take_option(const struct qh_command *command, int code,
+                        void *opaque)
 {
-    int code;
+    struct request *request = opaque;
 
-    *ret_done = true;
-    while ((code = qh_next_option(command, argc, argv)) != -1) {
-        if (qh_subject_option(&request->subject, code, optarg)) {
-            continue;
-        }
-        switch (code) {
-        case OPTION_STATE:
-        case OPTION_WAITING_ON:
-        case OPTION_GROUP:
-            if (!take_choice(command, code, request)) {
-                return QH_EXIT_USAGE;
-            }
-            break;
-        case OPTION_CONTEXT:
-            request->filter.context = optarg;
-            break;
-        case OPTION_WITH:
-            request->filter.function = optarg;
-            break;
-        case OPTION_JSON:
-            request->json = true;
-            break;
-        case QH_OPTION_HELP:
-            qh_print_help(command, stdout);
-            return QH_EXIT_CLEAN;
-        default:
-            return QH_EXIT_USAGE;
-        }
-    }
-    int status = qh_subject_finish(command, argc, argv, &request->subject);
-    *ret_done = status != 0;
-    return status;
-}
-
-static struct qh_error *examine(const struct request *request,
-                                struct qh_snapshot **ret)
-{
-    QH_CLEANUP(qh_target_guard) struct qh_target *target = NULL;
-    QH_CLEANUP(qh_debug_guard) struct qh_debug *debug = NULL;
-    QH_CLEANUP(qh_qemu_guard) struct qh_qemu *qemu = NULL;
-
-    QH_TRY(qh_subject_open(&request->subject, &target, &debug, &qemu));
-    for (int taken = 1;; taken++) {
-        QH_CLEANUP(qh_snapshot_guard) struct qh_snapshot *snapshot = NULL;
-        QH_TRY(qh_qemu_sample(qemu, &snapshot));
-        if (!snapshot->gap_count || snapshot->kind != QH_TARGET_LIVE ||
-            taken == MAX_SAMPLES) {
-            *ret = snapshot;
-            snapshot = NULL;
-            return NULL;
-        }
-        nanosleep(&sample_pause, NULL);
+    switch (code) {
+    case OPTION_STATE:
+    case OPTION_WAITING_ON:
+    case OPTION_GROUP:
+        return take_choice(command, code, request);
+    case OPTION_CONTEXT:
+        request->filter.context = optarg;
+        return true;
+    case OPTION_WITH:
+        request->filter.function = optarg;
+        return true;
+    case OPTION_JSON:
+        request->json = true;
+        return true;
+    default:
+        return qh_subject_option(&request->subject, code, optarg);
     }
 }
 
@@ -210,13 +167,16 @@ static int run(const struct qh_command *command, int argc, char **argv)
 {
     QH_CLEANUP(qh_snapshot_guard) struct qh_snapshot *snapshot = NULL;
     struct request request = { .grouping = QH_GROUP_STACK };
-    bool done;
-    int status = read_arguments(command, argc, argv, &request, &done);
+    int status;
 
-    if (done) {
+    if (!qh_read_options(command, argc, argv, take_option, &request, &status)) {
         return status;
     }
-    struct qh_error *error = examine(&request, &snapshot);
+    status = qh_subject_finish(command, argc, argv, &request.subject);
+    if (status) {
+        return status;
+    }
+    struct qh_error *error = qh_session_look(&request.subject, &snapshot);
     if (!error) {
         error = print_report(&request, snapshot);
     }

@@ -56,37 +56,24 @@ static int status_of(const struct qh_session *session)
     return session->snapshot->gap_count ? QH_EXIT_INCOMPLETE : QH_EXIT_CLEAN;
 }
 
-/* Fills the request; gives 0, or the exit status once that is all. */
-static int read_arguments(const struct qh_command *command, int argc,
-                          char **argv, struct request *request, bool *ret_done)
+static bool take_option(const struct qh_command *command, int code,
+                        void *opaque)
 {
-    int code;
+    struct request *request = opaque;
 
-    *ret_done = true;
-    while ((code = qh_next_option(command, argc, argv)) != -1) {
-        if (qh_subject_option(&request->subject, code, optarg)) {
-            continue;
-        }
-        switch (code) {
-        case OPTION_JSON:
-            request->json = true;
-            break;
-        case OPTION_HTML:
-            request->html = optarg;
-            break;
-        case OPTION_DOT:
-            request->dot = optarg;
-            break;
-        case QH_OPTION_HELP:
-            qh_print_help(command, stdout);
-            return QH_EXIT_CLEAN;
-        default:
-            return QH_EXIT_USAGE;
-        }
+    switch (code) {
+    case OPTION_JSON:
+        request->json = true;
+        return true;
+    case OPTION_HTML:
+        request->html = optarg;
+        return true;
+    case OPTION_DOT:
+        request->dot = optarg;
+        return true;
+    default:
+        return qh_subject_option(&request->subject, code, optarg);
     }
-    int status = qh_subject_finish(command, argc, argv, &request->subject);
-    *ret_done = status != 0;
-    return status;
 }
 
 static int run(const struct qh_command *command, int argc, char **argv)
@@ -94,10 +81,13 @@ static int run(const struct qh_command *command, int argc, char **argv)
     QH_CLEANUP(qh_session_deinit)
     struct qh_session session = QH_SESSION_EMPTY;
     struct request request = { .json = false };
-    bool done;
-    int status = read_arguments(command, argc, argv, &request, &done);
+    int status;
 
-    if (done) {
+    if (!qh_read_options(command, argc, argv, take_option, &request, &status)) {
+        return status;
+    }
+    status = qh_subject_finish(command, argc, argv, &request.subject);
+    if (status) {
         return status;
     }
     struct qh_error *error = qh_session_examine(&request.subject, &session);

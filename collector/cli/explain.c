@@ -42,14 +42,10 @@ static int explain(const struct qh_command *command, const char *rule)
 
 static int run(const struct qh_command *command, int argc, char **argv)
 {
-    switch (qh_next_option(command, argc, argv)) {
-    case QH_OPTION_HELP:
-        qh_print_help(command, stdout);
-        return QH_EXIT_CLEAN;
-    case -1:
-        break;
-    default:
-        return QH_EXIT_USAGE;
+    int status;
+
+    if (!qh_read_options(command, argc, argv, NULL, NULL, &status)) {
+        return status;
     }
     if (argc - optind > 1) {
         return qh_usage_error(command, "one RULE at a time, not also %s",

@@ -36,38 +36,19 @@ static bool read_interval(const char *text, int64_t *ret_ns)
     return true;
 }
 
-/* Fills the request; gives 0, or the exit status once that is all. */
-static int read_arguments(const struct qh_command *command, int argc,
-                          char **argv, struct request *request, bool *ret_done)
+static bool take_option(const struct qh_command *command, int code,
+                        void *opaque)
 {
-    int code;
+    struct request *request = opaque;
 
-    *ret_done = true;
-    while ((code = qh_next_option(command, argc, argv)) != -1) {
-        switch (code) {
-        case OPTION_INTERVAL:
-            if (!read_interval(optarg, &request->interval_ns)) {
-                return qh_usage_error(command,
-                                      "--interval: %s is not within 1 to %d",
-                                      optarg, MAX_INTERVAL_MS);
-            }
-            break;
-        case OPTION_JSON:
-            request->json = true;
-            break;
-        case QH_OPTION_HELP:
-            qh_print_help(command, stdout);
-            return QH_EXIT_CLEAN;
-        default:
-            return QH_EXIT_USAGE;
-        }
+    if (code == OPTION_JSON) {
+        request->json = true;
+    } else if (!read_interval(optarg, &request->interval_ns)) {
+        qh_usage_error(command, "--interval: %s is not within 1 to %d", optarg,
+                       MAX_INTERVAL_MS);
+        return false;
     }
-    if (optind < argc) {
-        return qh_usage_error(command, "it lists all, not only %s",
-                              argv[optind]);
-    }
-    *ret_done = false;
-    return 0;
+    return true;
 }
 
 static int status_of(const struct qh_watch *watch)
@@ -90,18 +71,20 @@ static int run(const struct qh_command *command, int argc, char **argv)
 {
     QH_CLEANUP(qh_watch_guard) struct qh_watch *watch = NULL;
     struct request request = { .interval_ns = INTERVAL_MS * INT64_C(1000000) };
-    const char *no_color = getenv("NO_COLOR");
-    bool done;
-    int status = read_arguments(command, argc, argv, &request, &done);
+    int status;
 
-    if (done) {
+    if (!qh_read_options(command, argc, argv, take_option, &request, &status)) {
         return status;
+    }
+    if (optind < argc) {
+        return qh_usage_error(command, "it lists all, not only %s",
+                              argv[optind]);
     }
     struct qh_error *error = qh_watch_list(request.interval_ns, &watch);
     const struct qh_list_report report = {
         .watch = watch,
         .tool_version = QHANG_VERSION,
-        .colour = isatty(STDOUT_FILENO) && !(no_color && *no_color),
+        .colour = qh_wants_colour(),
     };
     if (!error) {
         error = request.json ? qh_list_json(&report, stdout)

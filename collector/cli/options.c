@@ -40,6 +40,18 @@ static void fill_getopt(const struct qh_command *command,
     }
 }
 
+/* How many options begin with what was given, behind its dashes. */
+static size_t count_alike(const struct qh_command *command, const char *given,
+                          size_t length)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < command->option_count && length > 2; i++) {
+        count += !strncmp(command->options[i].name, given + 2, length - 2);
+    }
+    return count;
+}
+
 /* After a '?': `optopt` is the code of the option when its argument is what
  * is wrong with it, and 0 when there is no such option. */
 static void say_what_is_wrong(const struct qh_command *command, char **argv,
@@ -55,7 +67,10 @@ static void say_what_is_wrong(const struct qh_command *command, char **argv,
     } else if (optopt) {
         qh_usage_error(command, "no such option: -%c", optopt);
     } else {
-        qh_usage_error(command, "no such option, or not the only one: %.*s",
+        bool several = count_alike(command, given, (size_t)length) > 1;
+        qh_usage_error(command, "%s: %.*s",
+                       several ? "short for more than one option"
+                               : "no such option",
                        length, given);
     }
 }
@@ -75,6 +90,16 @@ static void fill_letters(const struct qh_command *command,
     *at = '\0';
 }
 
+static const char *name_of(const struct qh_command *command, int code)
+{
+    for (size_t i = 0; i < command->option_count; i++) {
+        if (command->options[i].code == code) {
+            return command->options[i].name;
+        }
+    }
+    return "";
+}
+
 int qh_next_option(const struct qh_command *command, int argc, char **argv)
 {
     struct option longs[MAX_OPTIONS + 1];
@@ -88,7 +113,33 @@ int qh_next_option(const struct qh_command *command, int argc, char **argv)
         say_what_is_wrong(command, argv, code == ':');
         return '?';
     }
+    if (code != -1 && optarg && !*optarg) {
+        qh_usage_error(command, "--%s: its argument is empty",
+                       name_of(command, code));
+        return '?';
+    }
     return code;
+}
+
+bool qh_read_options(const struct qh_command *command, int argc, char **argv,
+                     bool (*take)(const struct qh_command *command, int code,
+                                  void *request),
+                     void *request, int *ret_status)
+{
+    int code;
+
+    while ((code = qh_next_option(command, argc, argv)) != -1) {
+        if (code == QH_OPTION_HELP) {
+            qh_print_help(command, stdout);
+            *ret_status = QH_EXIT_CLEAN;
+            return false;
+        }
+        if (code == '?' || !take(command, code, request)) {
+            *ret_status = QH_EXIT_USAGE;
+            return false;
+        }
+    }
+    return true;
 }
 
 static void print_option(const struct qh_option *option, FILE *out)
@@ -144,6 +195,13 @@ int qh_fail(struct qh_error *error)
     qh_report_error(error, isatty(STDERR_FILENO), stderr);
     qh_error_destroy(error);
     return status;
+}
+
+bool qh_wants_colour(void)
+{
+    const char *no_color = getenv("NO_COLOR");
+
+    return isatty(STDOUT_FILENO) && !(no_color && *no_color);
 }
 
 int qh_finish_output(int status)

@@ -26,12 +26,16 @@ static void draft_deinit(struct draft *draft)
     }
 }
 
-static struct qh_error *cannot(const char *path, int errnum)
+struct qh_error *qh_cannot_write(const char *path, int errnum)
 {
-    return qh_error_path(
-        qh_error_errno(errnum == EACCES ? QH_ERR_PERMISSION : QH_ERR_SYSTEM,
-                       errnum, "cannot write the report"),
-        path);
+    struct qh_error *error = qh_error_path(
+        qh_error_errno(QH_ERR_SYSTEM, errnum, "cannot write the report"), path);
+
+    return qh_error_try(error, errnum == ENOSPC || errnum == EDQUOT
+                                   ? "make room on that disk, or give a file "
+                                     "on another"
+                                   : "give a file in a folder that you may "
+                                     "write to");
 }
 
 /* A device or a pipe must not be renamed over. */
@@ -40,7 +44,7 @@ static struct qh_error *refuse_others(const char *path)
     struct stat stat_;
 
     if (lstat(path, &stat_) < 0) {
-        return errno == ENOENT ? NULL : cannot(path, errno);
+        return errno == ENOENT ? NULL : qh_cannot_write(path, errno);
     }
     if (S_ISREG(stat_.st_mode) || S_ISLNK(stat_.st_mode)) {
         return NULL;
@@ -68,14 +72,15 @@ static struct qh_error *begin_draft(struct draft *draft)
         int errnum = errno;
         free(draft->name);
         draft->name = NULL;
-        return cannot(draft->path, errnum);
+        return qh_cannot_write(draft->path, errnum);
     }
     draft->out = fdopen(fd, "w");
     if (!draft->out) {
         close(fd);
         return qh_error_no_memory();
     }
-    return fchmod(fd, 0666 & ~mask) < 0 ? cannot(draft->path, errno) : NULL;
+    return fchmod(fd, 0666 & ~mask) < 0 ? qh_cannot_write(draft->path, errno)
+                                        : NULL;
 }
 
 static struct qh_error *keep_draft(struct draft *draft)
@@ -84,7 +89,7 @@ static struct qh_error *keep_draft(struct draft *draft)
 
     draft->out = NULL;
     if (fclose(out) || rename(draft->name, draft->path) < 0) {
-        return cannot(draft->path, errno);
+        return qh_cannot_write(draft->path, errno);
     }
     free(draft->name);
     draft->name = NULL;

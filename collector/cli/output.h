@@ -15,6 +15,9 @@ struct qh_error *qh_write_dot(const struct qh_report *report,
 struct qh_error *qh_write_html(const struct qh_report *report,
                                const char *path) QH_MUST_CHECK;
 
+/* The error for a report that could not be written to `path`. */
+struct qh_error *qh_cannot_write(const char *path, int errnum) QH_MUST_CHECK;
+
 /*
  * Has Graphviz's `dot` draw `text` as SVG: run as a child with a bound on its
  * time and on its output, never linked (its licence and the GPL do not go

@@ -60,13 +60,18 @@ static void tell_blocked(struct qh_session *session)
     }
 }
 
+/* Whether one more sample, after `taken`, could not make it more whole. */
+static bool is_whole(const struct qh_snapshot *snapshot, int taken)
+{
+    return !snapshot->gap_count || taken >= MAX_INCOMPLETE;
+}
+
 /* Whether one more sample, after `taken`, could tell nothing more. */
 static bool is_enough(const struct qh_session *session, int taken)
 {
     return taken >= MAX_SAMPLES ||
            (qh_findings_settled(session->findings) &&
-            (!session->snapshot->gap_count || session->findings->count ||
-             taken >= MAX_INCOMPLETE));
+            (session->findings->count || is_whole(session->snapshot, taken)));
 }
 
 static struct qh_error *look_once(struct qh_qemu *qemu,
@@ -104,8 +109,7 @@ static struct qh_error *look_unless_told(struct qh_target *target,
                                          struct qh_qemu *qemu, bool no_stop,
                                          struct qh_session *session)
 {
-    if (no_stop ||
-        qh_target_process(target)->kind != QH_TARGET_LIVE) {
+    if (no_stop || qh_target_process(target)->kind != QH_TARGET_LIVE) {
         return NULL;
     }
     qh_target_leave_running(target, true);
@@ -134,9 +138,8 @@ static struct qh_error *take_samples(struct qh_qemu *qemu,
                : NULL;
 }
 
-struct qh_error *qh_session_take(struct qh_target *target,
-                                 struct qh_qemu *qemu, bool no_stop,
-                                 struct qh_session *session)
+struct qh_error *qh_session_take(struct qh_target *target, struct qh_qemu *qemu,
+                                 bool no_stop, struct qh_session *session)
 {
     QH_TRY(look_unless_told(target, qemu, no_stop, session));
     return take_samples(qemu, session);
@@ -151,4 +154,24 @@ struct qh_error *qh_session_examine(const struct qh_subject *subject,
 
     QH_TRY(qh_subject_open(subject, &target, &debug, &qemu));
     return qh_session_take(target, qemu, subject->no_stop, session);
+}
+
+struct qh_error *qh_session_look(const struct qh_subject *subject,
+                                 struct qh_snapshot **ret)
+{
+    QH_CLEANUP(qh_target_guard) struct qh_target *target = NULL;
+    QH_CLEANUP(qh_debug_guard) struct qh_debug *debug = NULL;
+    QH_CLEANUP(qh_qemu_guard) struct qh_qemu *qemu = NULL;
+
+    QH_TRY(qh_subject_open(subject, &target, &debug, &qemu));
+    for (int taken = 1;; taken++) {
+        QH_CLEANUP(qh_snapshot_guard) struct qh_snapshot *snapshot = NULL;
+        QH_TRY(qh_qemu_sample(qemu, &snapshot));
+        if (snapshot->kind != QH_TARGET_LIVE || is_whole(snapshot, taken)) {
+            *ret = snapshot;
+            snapshot = NULL;
+            return NULL;
+        }
+        nanosleep(&sample_pause, NULL);
+    }
 }

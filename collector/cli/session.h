@@ -32,5 +32,9 @@ struct qh_error *qh_session_take(struct qh_target *target,
 /* Opens the target, examines it, and lets it go before anything is said. */
 struct qh_error *qh_session_examine(const struct qh_subject *subject,
                                     struct qh_session *session) QH_MUST_CHECK;
+/* Only shows what is there, and looks for no hang: samples until one is whole,
+ * or there is no hope for that. */
+struct qh_error *qh_session_look(const struct qh_subject *subject,
+                                 struct qh_snapshot **ret) QH_MUST_CHECK;
 
 #endif

@@ -3,9 +3,8 @@
 #include "cli/subject.h"
 
 #include <getopt.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 bool qh_subject_option(struct qh_subject *subject, int code,
                        const char *argument)
@@ -31,6 +30,19 @@ bool qh_subject_option(struct qh_subject *subject, int code,
     }
 }
 
+/* A core is easily given where a PID should stand. */
+static int no_pid(const struct qh_command *command, const char *text)
+{
+    struct stat st;
+
+    if (stat(text, &st) < 0) {
+        return qh_no_pid(text);
+    }
+    return qh_fail(qh_error_try(
+        qh_error_new(QH_ERR_USAGE, "no PID, but a file: %s", text),
+        "qhang %s --core %s, if it is a core", command->name, text));
+}
+
 static int read_operand(const struct qh_command *command, int argc, char **argv,
                         struct qh_subject *subject)
 {
@@ -47,8 +59,9 @@ static int read_operand(const struct qh_command *command, int argc, char **argv,
         return qh_usage_error(
             command, "a PID (%s) and --core exclude each other", argv[optind]);
     }
-    return qh_read_pid(argv[optind], &subject->pid) ? 0
-                                                    : qh_no_pid(argv[optind]);
+    return qh_read_pid(argv[optind], &subject->pid)
+               ? 0
+               : no_pid(command, argv[optind]);
 }
 
 int qh_subject_finish(const struct qh_command *command, int argc, char **argv,
@@ -90,7 +103,8 @@ static struct qh_error *open_target(const struct qh_subject *subject,
 static struct qh_error *doubt_name(const struct qh_target *target,
                                    struct qh_error *error)
 {
-    const char *exe = qh_target_process(target)->exe;
+    const struct qh_process *process = qh_target_process(target);
+    const char *exe = process->exe;
     const char *name = strrchr(exe, '/') ? strrchr(exe, '/') + 1 : exe;
 
     if (!error || error->code != QH_ERR_NO_DEBUGINFO || !*name ||
@@ -101,10 +115,11 @@ static struct qh_error *doubt_name(const struct qh_target *target,
         QH_ERR_NOT_QEMU, "%s is no QEMU by its name, and there is %s", name,
         error->message);
     doubt = qh_error_path(doubt, exe);
-    doubt = qh_error_try(doubt,
-                         "give the pid of a qemu-system-*, qemu-storage-daemon "
-                         "or qemu-nbd; if this is one by another name, %s",
-                         qh_error_advice(error));
+    doubt =
+        qh_error_try(doubt,
+                     "give the %s of a qemu-system-*, qemu-storage-daemon "
+                     "or qemu-nbd; if this is one by another name, %s",
+                     process->core ? "core" : "pid", qh_error_advice(error));
     qh_error_destroy(error);
     return doubt;
 }
@@ -128,11 +143,4 @@ struct qh_error *qh_subject_open(const struct qh_subject *subject,
     target = NULL;
     debug = NULL;
     return NULL;
-}
-
-bool qh_wants_colour(void)
-{
-    const char *no_color = getenv("NO_COLOR");
-
-    return isatty(STDOUT_FILENO) && !(no_color && *no_color);
 }

@@ -55,7 +55,4 @@ struct qh_error *qh_subject_open(const struct qh_subject *subject,
                                  struct qh_debug **ret_debug,
                                  struct qh_qemu **ret_qemu) QH_MUST_CHECK;
 
-/* Whether standard output is to be coloured. */
-bool qh_wants_colour(void);
-
 #endif

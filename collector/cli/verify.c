@@ -1,6 +1,7 @@
 /* qhang verify: says whether a build of QEMU can lose these wake-ups.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cli/cli.h"
+#include "cli/output.h"
 #include "cli/programs.h"
 #include "cli/progress.h"
 #include "report/verify.h"
@@ -43,30 +44,25 @@ static struct qh_error *write_junit(const struct qh_verify_report *report,
                                     const char *path)
 {
     FILE *out = fopen(path, "we");
-    struct qh_error *error;
 
     if (!out) {
-        return qh_error_path(qh_error_errno(QH_ERR_SYSTEM, errno,
-                                            "cannot write the JUnit report"),
-                             path);
+        return qh_cannot_write(path, errno);
     }
-    error = qh_verify_junit(report, out);
+    struct qh_error *error = qh_verify_junit(report, out);
     if (fclose(out) && !error) {
-        error = qh_error_errno(QH_ERR_SYSTEM, errno,
-                               "cannot write the JUnit report");
+        error = qh_cannot_write(path, errno);
     }
-    return error ? qh_error_path(error, path) : NULL;
+    return error;
 }
 
 static struct qh_error *print(const struct request *request,
                               const struct qh_programs *programs)
 {
-    const char *no_color = getenv("NO_COLOR");
     const struct qh_verify_report report = {
         .programs = programs->items,
         .count = programs->count,
         .tool_version = QHANG_VERSION,
-        .colour = isatty(STDOUT_FILENO) && !(no_color && *no_color),
+        .colour = qh_wants_colour(),
     };
 
     if (request->junit) {
@@ -177,50 +173,26 @@ static bool read_rounds(const struct qh_command *command, const char *option,
     return *ret;
 }
 
-/* Fills the request; gives 0, or the exit status once that is all. */
-static int read_arguments(const struct qh_command *command, int argc,
-                          char **argv, struct request *request, bool *ret_done)
+static bool take_option(const struct qh_command *command, int code,
+                        void *opaque)
 {
-    int code;
+    struct request *request = opaque;
 
-    *ret_done = true;
-    while ((code = qh_next_option(command, argc, argv)) != -1) {
-        switch (code) {
-        case OPTION_JSON:
-            request->json = true;
-            break;
-        case OPTION_JUNIT:
-            request->junit = optarg;
-            break;
-        case OPTION_RACE:
-            request->races = USUAL_RACES;
-            if (optarg && !read_rounds(command, "race", optarg,
-                                       QH_TRIAL_MOST_RACES, &request->races)) {
-                return QH_EXIT_USAGE;
-            }
-            break;
-        case OPTION_STRESS:
-            if (!read_rounds(command, "stress", optarg, QH_TRIAL_MOST_ROUNDS,
-                             &request->rounds)) {
-                return QH_EXIT_USAGE;
-            }
-            break;
-        case QH_OPTION_HELP:
-            qh_print_help(command, stdout);
-            return QH_EXIT_CLEAN;
-        default:
-            return QH_EXIT_USAGE;
-        }
+    switch (code) {
+    case OPTION_JSON:
+        request->json = true;
+        return true;
+    case OPTION_JUNIT:
+        request->junit = optarg;
+        return true;
+    case OPTION_RACE:
+        request->races = USUAL_RACES;
+        return !optarg || read_rounds(command, "race", optarg,
+                                      QH_TRIAL_MOST_RACES, &request->races);
+    default:
+        return read_rounds(command, "stress", optarg, QH_TRIAL_MOST_ROUNDS,
+                           &request->rounds);
     }
-    if (argc - optind != 1) {
-        return argc == optind
-                   ? qh_usage_error(command, "give a PATH or a PID")
-                   : qh_usage_error(command, "one PATH at a time, not also %s",
-                                    argv[optind + 1]);
-    }
-    request->path = argv[optind];
-    *ret_done = false;
-    return 0;
 }
 
 static int run(const struct qh_command *command, int argc, char **argv)
@@ -228,12 +200,18 @@ static int run(const struct qh_command *command, int argc, char **argv)
     QH_CLEANUP(qh_programs_deinit) struct qh_programs programs = { .count = 0 };
     struct request request = { .path = NULL };
     struct qh_error *error;
-    bool done;
-    int status = read_arguments(command, argc, argv, &request, &done);
+    int status;
 
-    if (done) {
+    if (!qh_read_options(command, argc, argv, take_option, &request, &status)) {
         return status;
     }
+    if (argc - optind != 1) {
+        return argc == optind
+                   ? qh_usage_error(command, "give a PATH or a PID")
+                   : qh_usage_error(command, "one PATH at a time, not also %s",
+                                    argv[optind + 1]);
+    }
+    request.path = argv[optind];
     error = qh_programs_judge(request.path, &programs);
     if (!error) {
         error = try_programs(&request, &programs);

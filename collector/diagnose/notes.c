@@ -33,6 +33,38 @@ static struct qh_error *note_in_kernel(const struct qh_snapshot *snapshot,
                         thread->blocked_in ? thread->blocked_in : ""));
 }
 
+/* Stopped by somebody else, it would stand still without any hang. */
+static struct qh_error *note_halted(const struct qh_snapshot *snapshot,
+                                    struct qh_findings *findings)
+{
+    struct qh_arena *arena = &findings->arena;
+    const char *who = "the process is";
+
+    if (snapshot->halted_count < snapshot->thread_count) {
+        who = qh_arena_printf(arena, "%zu of %zu threads are",
+                              snapshot->halted_count, snapshot->thread_count);
+    }
+    if (!who) {
+        return qh_error_no_memory();
+    }
+    const char *text =
+        snapshot->halted == QH_HALT_SIGNAL
+            ? qh_arena_printf(arena,
+                              "%s stopped by a signal (state T), not by qhang; "
+                              "SIGCONT lets it go on",
+                              who)
+        : snapshot->held_by
+            ? qh_arena_printf(arena,
+                              "%s kept stopped (state t) by its tracer %s "
+                              "(%d); that has to let it go on",
+                              who, snapshot->holder, (int)snapshot->held_by)
+            : qh_arena_printf(arena,
+                              "%s kept stopped (state t) by a tracer that is "
+                              "not to be seen from here",
+                              who);
+    return qh_note_add(findings, "process.stopped", snapshot->pid, text);
+}
+
 /* has_writer at 1 is the lock held; only the main thread takes it
  * (block/graph-lock.c, GLOBAL_STATE_CODE in bdrv_graph_wrlock). */
 static struct qh_error *note_graph_locked(const struct qh_snapshot *snapshot,
@@ -142,6 +174,9 @@ struct qh_error *qh_notes_take(const struct qh_snapshot *snapshot,
 {
     const struct qh_graph_lock *graph = &snapshot->graph;
 
+    if (snapshot->halted != QH_HALT_NONE) {
+        QH_TRY(note_halted(snapshot, findings));
+    }
     for (size_t i = 0; i < snapshot->thread_count; i++) {
         if (snapshot->threads[i].state == QH_THREAD_IN_KERNEL) {
             QH_TRY(note_in_kernel(snapshot, &snapshot->threads[i], findings));

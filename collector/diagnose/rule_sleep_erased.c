@@ -47,11 +47,9 @@ static struct qh_error *add_evidence(const struct qh_sleep_view *view,
     if (!sleeper->timer.value) {
         return NULL;
     }
-    return qh_evidence_add(findings, finding, timer_line(sleeper, findings),
-                           sleeper->timer,
-                           sleeper->timer_linked || qh_sleep_timer_lost(sleeper)
-                               ? "armed"
-                               : "-1");
+    return qh_evidence_add(
+        findings, finding, timer_line(sleeper, findings), sleeper->timer,
+        sleeper->timer_linked || qh_sleep_timer_lost(sleeper) ? "armed" : "-1");
 }
 
 /* Whether the sleeper looks erased; one that holds the sentinel is on its way
@@ -60,8 +58,8 @@ static bool looks_erased(const struct qh_sleeper *sleeper,
                          struct qh_findings *findings)
 {
     findings->unsettled |= sleeper->armed == QH_ARMED_PENDING;
-    return sleeper->wake.value && (sleeper->armed == QH_ARMED_NO ||
-                                   sleeper->armed == QH_ARMED_OTHER);
+    return sleeper->wake.value &&
+           (sleeper->armed == QH_ARMED_NO || sleeper->armed == QH_ARMED_OTHER);
 }
 
 static struct qh_error *judge_sleeper(const struct qh_snapshot *snapshot,
@@ -106,11 +104,5 @@ static struct qh_error *judge_sleeper(const struct qh_snapshot *snapshot,
 struct qh_error *qh_rule_sleep_erased(const struct qh_snapshot *snapshot,
                                       struct qh_findings *findings)
 {
-    enum qh_quiet wake = qh_sleep_wake_quiet(snapshot);
-
-    for (size_t i = 0; i < snapshot->sleeper_count; i++) {
-        QH_TRY(
-            judge_sleeper(snapshot, &snapshot->sleepers[i], wake, findings));
-    }
-    return NULL;
+    return qh_sleep_each(snapshot, findings, judge_sleeper);
 }

@@ -6,8 +6,8 @@
  * fires. Memory shows it where the user of the sleep keeps its request: the
  * qcow2 cache cleaner was told to stop (interval 0), is the one that is waited
  * for, and yet is armed, although each waiter calls the wake before it queues.
- * Likewise whoever cancels a block-copy or ends what has a timeout first says so
- * in the sleeper's state, then calls the wake.
+ * Likewise whoever cancels a block-copy or ends what has a timeout first says
+ * so in the sleeper's state, then calls the wake.
  */
 #include "base/units.h"
 #include "diagnose/sleep.h"
@@ -99,10 +99,9 @@ static struct qh_error *add_evidence(const struct qh_sleep_view *view,
                                    : "marker is set: what it times has ended",
                                sleeper->asked_address, "1"));
     }
-    QH_TRY(qh_evidence_add(findings, finding,
-                           "to_wake = the sleeper: armed, never kicked",
-                           sleeper->wake,
-                           qh_hex(findings, sleeper->to_wake.value)));
+    QH_TRY(qh_evidence_add(
+        findings, finding, "to_wake = the sleeper: armed, never kicked",
+        sleeper->wake, qh_hex(findings, sleeper->to_wake.value)));
     if (!sleeper->timer.value) {
         return NULL;
     }
@@ -162,11 +161,5 @@ static struct qh_error *judge_sleeper(const struct qh_snapshot *snapshot,
 struct qh_error *qh_rule_sleep_wake_lost(const struct qh_snapshot *snapshot,
                                          struct qh_findings *findings)
 {
-    enum qh_quiet wake = qh_sleep_wake_quiet(snapshot);
-
-    for (size_t i = 0; i < snapshot->sleeper_count; i++) {
-        QH_TRY(
-            judge_sleeper(snapshot, &snapshot->sleepers[i], wake, findings));
-    }
-    return NULL;
+    return qh_sleep_each(snapshot, findings, judge_sleeper);
 }

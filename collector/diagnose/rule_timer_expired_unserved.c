@@ -119,6 +119,10 @@ struct qh_error *
 qh_rule_timer_expired_unserved(const struct qh_snapshot *snapshot,
                                struct qh_findings *findings)
 {
+    /* Who is kept stopped can serve no timer. */
+    if (snapshot->halted != QH_HALT_NONE) {
+        return NULL;
+    }
     for (size_t i = 0; i < snapshot->timer_count; i++) {
         const struct qh_timer *timer = &snapshot->timers[i];
         if (timer->position) { /* the first of its list tells */

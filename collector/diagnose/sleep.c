@@ -27,9 +27,9 @@ bool qh_sleep_view(const struct qh_snapshot *snapshot,
     const struct qh_thread *home =
         context ? qh_snapshot_thread(snapshot, context->tid) : NULL;
 
-    *ret_running = coroutine && (coroutine->state == QH_CO_RUNNING ||
-                                 coroutine->state == QH_CO_ENTERED ||
-                                 is_unseen(home));
+    *ret_running =
+        coroutine && (coroutine->state == QH_CO_RUNNING ||
+                      coroutine->state == QH_CO_ENTERED || is_unseen(home));
     if (!coroutine || *ret_running || coroutine->state != QH_CO_SUSPENDED ||
         !coroutine->scheduled ||
         strcmp(coroutine->scheduled, "qemu_co_sleep_ns")) {
@@ -41,10 +41,10 @@ bool qh_sleep_view(const struct qh_snapshot *snapshot,
         .coroutine = coroutine,
         .context = context,
         .home = home,
-        .cleaner = sleeper->user == QH_USER_QCOW2_CACHE_CLEANER &&
-                           sleeper->has_cleaner
-                       ? &sleeper->cleaner
-                       : NULL,
+        .cleaner =
+            sleeper->user == QH_USER_QCOW2_CACHE_CLEANER && sleeper->has_cleaner
+                ? &sleeper->cleaner
+                : NULL,
     };
     return true;
 }
@@ -91,8 +91,7 @@ enum qh_quiet qh_sleep_waiters_quiet(const struct qh_sleep_view *view)
     }
     if (view->cleaner->waiter_tid) {
         quiet = qh_quiet_worse(
-            quiet,
-            qh_quiet_asleep(view->snapshot, view->cleaner->waiter_tid));
+            quiet, qh_quiet_asleep(view->snapshot, view->cleaner->waiter_tid));
     }
     return qh_quiet_worse(
         quiet, qh_quiet_threads(view->snapshot, stop, QH_COUNT(stop)));
@@ -186,10 +185,9 @@ struct qh_error *qh_sleep_cleaner_evidence(const struct qh_sleep_view *view,
                            cleaner->interval_address, "0"));
     return qh_evidence_add(
         findings, finding,
-        qh_arena_printf(&findings->arena,
-                        "cache_clean_timer_exit: %zu wait%s for it",
-                        cleaner->waiter_count,
-                        cleaner->waiter_count == 1 ? "s" : ""),
+        qh_arena_printf(
+            &findings->arena, "cache_clean_timer_exit: %zu wait%s for it",
+            cleaner->waiter_count, cleaner->waiter_count == 1 ? "s" : ""),
         cleaner->exit_queue, qh_hex(findings, cleaner->waiters[0].value));
 }
 
@@ -205,4 +203,18 @@ const char *qh_sleep_home_name(const struct qh_sleep_view *view)
     }
     return view->context && view->context->name ? view->context->name
                                                 : "its context";
+}
+
+struct qh_error *qh_sleep_each(
+    const struct qh_snapshot *snapshot, struct qh_findings *findings,
+    struct qh_error *(*judge)(const struct qh_snapshot *snapshot,
+                              const struct qh_sleeper *sleeper,
+                              enum qh_quiet wake, struct qh_findings *findings))
+{
+    enum qh_quiet wake = qh_sleep_wake_quiet(snapshot);
+
+    for (size_t i = 0; i < snapshot->sleeper_count; i++) {
+        QH_TRY(judge(snapshot, &snapshot->sleepers[i], wake, findings));
+    }
+    return NULL;
 }

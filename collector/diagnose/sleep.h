@@ -31,6 +31,14 @@ bool qh_sleep_view(const struct qh_snapshot *snapshot,
                    const struct qh_sleeper *sleeper, struct qh_sleep_view *ret,
                    bool *ret_running);
 
+/* Has `judge` look at each sleeper; `wake` is qh_sleep_wake_quiet(). */
+struct qh_error *qh_sleep_each(
+    const struct qh_snapshot *snapshot, struct qh_findings *findings,
+    struct qh_error *(*judge)(const struct qh_snapshot *snapshot,
+                              const struct qh_sleeper *sleeper,
+                              enum qh_quiet wake,
+                              struct qh_findings *findings)) QH_MUST_CHECK;
+
 /* (b): whether nobody is inside the wake of any sleeper, the timer's included.
  * Looks at every stack: to be asked once for all sleepers. */
 enum qh_quiet qh_sleep_wake_quiet(const struct qh_snapshot *snapshot);

@@ -73,8 +73,10 @@ static struct qh_error *describe_process(struct qh_reader *reader)
     const struct qh_process *process = qh_target_process(reader->target);
 
     snapshot->kind = process->kind;
-    snapshot->held_by = process->held_by;
-    QH_TRY(copy_string(arena, process->holder, &snapshot->holder));
+    if (snapshot->kind == QH_TARGET_HELD) {
+        snapshot->held_by = process->held_by;
+        QH_TRY(copy_string(arena, process->holder, &snapshot->holder));
+    }
     snapshot->pid = process->pid;
     snapshot->inner_pid = process->inner_pid;
     QH_TRY(copy_string(arena, whole_name(process), &snapshot->name));
@@ -90,6 +92,47 @@ static struct qh_error *describe_process(struct qh_reader *reader)
                                "core size limit");
     }
     return NULL;
+}
+
+/* The kernel shows the system call of a stopped thread, but not whether that
+ * has come to an end: only registers tell whether it sleeps on in there. */
+static struct qh_error *note_halted_look(struct qh_reader *reader)
+{
+    if (!qh_target_process(reader->target)->unstopped) {
+        return NULL;
+    }
+    return qh_snapshot_gap(
+        reader->snapshot, "whether stopped threads sleep", qh_raddr(0),
+        "a look does not show it",
+        reader->snapshot->halted == QH_HALT_SIGNAL
+            ? "run it again without --no-stop"
+            : "have the tracer let it go, or hand in its --registers");
+}
+
+/* As each thread was before qhang came to it. */
+static struct qh_error *describe_halt(struct qh_reader *reader)
+{
+    struct qh_snapshot *snapshot = reader->snapshot;
+    const struct qh_process *process = qh_target_process(reader->target);
+    size_t count;
+    const struct qh_task *tasks = qh_target_tasks(reader->target, &count);
+
+    if (snapshot->kind != QH_TARGET_LIVE) {
+        return NULL;
+    }
+    for (size_t i = 0; i < count; i++) {
+        enum qh_halt halt = tasks[i].state == 't'   ? QH_HALT_TRACER
+                            : tasks[i].state == 'T' ? QH_HALT_SIGNAL
+                                                    : QH_HALT_NONE;
+        snapshot->halted_count += halt != QH_HALT_NONE;
+        snapshot->halted = halt > snapshot->halted ? halt : snapshot->halted;
+    }
+    if (snapshot->halted == QH_HALT_TRACER) {
+        snapshot->held_by = process->held_by;
+        QH_TRY(
+            copy_string(&snapshot->arena, process->holder, &snapshot->holder));
+    }
+    return snapshot->halted == QH_HALT_NONE ? NULL : note_halted_look(reader);
 }
 
 /* A core stores no clock; then no time left can be told, and nothing else is
@@ -183,6 +226,7 @@ static struct qh_error *sample_once(struct qh_qemu *qemu, bool last,
     QH_TRY(qh_snapshot_create(&reader.snapshot));
     QH_TRY(describe_process(&reader));
     QH_TRY(read_stopped(&reader));
+    QH_TRY(describe_halt(&reader));
     read_clock(&reader);
     QH_TRY(note_changed(&reader));
     if (reader.snapshot->kind == QH_TARGET_LIVE &&

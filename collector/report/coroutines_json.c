@@ -55,25 +55,9 @@ static struct json_object *coroutine_of(struct qh_json *json,
     const struct qh_wait *wait = report->buckets->waits[index];
     struct json_object *item = qh_json_object(json);
 
-    qh_json_put(json, item, "address",
-                qh_json_address(json, coroutine->address));
+    qh_json_put_coroutine(json, item, coroutine);
     qh_json_put(json, item, "bucket",
                 qh_json_uint(json, report->buckets->bucket_of[index]));
-    qh_json_put(json, item, "entry", qh_json_text(json, coroutine->entry));
-    qh_json_put(json, item, "entry_arg",
-                qh_json_address(json, coroutine->entry_arg));
-    qh_json_put(json, item, "context",
-                qh_json_address(json, coroutine->context));
-    qh_json_put(json, item, "caller", qh_json_address(json, coroutine->caller));
-    qh_json_put(json, item, "scheduled",
-                qh_json_text(json, coroutine->scheduled));
-    qh_json_put(json, item, "locks_held",
-                qh_json_uint(json, coroutine->locks_held));
-    qh_json_put(json, item, "stack_start",
-                qh_json_address(json, coroutine->stack_start));
-    qh_json_put(json, item, "stack_bytes",
-                qh_json_uint(json, coroutine->stack_bytes));
-    qh_json_put(json, item, "tid", qh_json_id(json, coroutine->tid));
     qh_json_put(json, item, "wait", wait ? qh_json_wait(json, wait) : NULL);
     return item;
 }
@@ -117,7 +101,8 @@ static struct json_object *report_of(struct qh_json *json,
 {
     const struct qh_snapshot *snapshot = report->snapshot;
     const struct qh_co_buckets *buckets = report->buckets;
-    struct json_object *root = qh_json_object(json);
+    struct json_object *root =
+        qh_json_report(json, "qhang-coroutines/1", report->tool_version);
     struct json_object *items = qh_json_array(json);
     struct json_object *coroutines = qh_json_array(json);
 
@@ -130,16 +115,8 @@ static struct json_object *report_of(struct qh_json *json,
             qh_json_append(json, coroutines, coroutine_of(json, report, i));
         }
     }
-    qh_json_put(json, root, "schema", qh_json_text(json, "qhang-coroutines/1"));
-    qh_json_put(json, root, "tool_version",
-                qh_json_text(json, report->tool_version));
-    qh_json_put(json, root, "target", qh_json_target(json, snapshot));
-    qh_json_put(json, root, "complete",
-                qh_json_bool(json, !snapshot->gap_count));
-    qh_json_put(json, root, "incomplete", qh_json_gaps(json, snapshot));
+    qh_json_put_target(json, root, snapshot);
     qh_json_put(json, root, "pause_ns", qh_json_time(json, snapshot->pause_ns));
-    qh_json_put(json, root, "bytes_read",
-                qh_json_uint(json, snapshot->bytes_read));
     qh_json_put(json, root, "states", states_of(json, snapshot));
     qh_json_put(json, root, "shown", qh_json_uint(json, buckets->shown));
     qh_json_put(json, root, "grouped_by",
@@ -154,11 +131,6 @@ struct qh_error *qh_coroutines_json(const struct qh_co_report *report,
                                     FILE *out)
 {
     struct qh_json json = { .failed = false };
-    struct json_object *root = report_of(&json, report);
-    struct qh_error *error =
-        json.failed ? qh_error_no_memory() : qh_json_print(root, out);
 
-    json_object_put(root);
-    qh_arena_deinit(&json.arena);
-    return error;
+    return qh_json_finish(&json, report_of(&json, report), out);
 }

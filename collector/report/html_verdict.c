@@ -130,14 +130,18 @@ static void print_finding(const struct qh_report *report,
 static void print_clean(const struct qh_snapshot *snapshot, FILE *out)
 {
     bool whole = !snapshot->gap_count;
+    bool halted = snapshot->halted != QH_HALT_NONE;
 
     fprintf(out,
             "<article class=\"verdict %s\">\n<p class=\"chips\">"
             "<span class=\"chip %s\">%s</span></p>\n<h3>%s</h3>\n"
             "<p>%zu threads, %zu contexts, %zu coroutines, %zu sleepers "
             "and %zu timers were examined.</p>\n</article>\n",
-            whole ? "good" : "warn", whole ? "good" : "warn",
-            whole ? "EXAMINED" : "INCOMPLETE",
+            whole && !halted ? "good" : "warn",
+            whole && !halted ? "good" : "warn",
+            halted  ? "STOPPED"
+            : whole ? "EXAMINED"
+                    : "INCOMPLETE",
             whole ? "No hang found" : "No hang found in what could be read",
             snapshot->thread_count, snapshot->context_count,
             snapshot->coroutine_count, snapshot->sleeper_count,

@@ -28,25 +28,37 @@ static struct json_object *holder_of(struct qh_json *json,
     return item;
 }
 
-struct json_object *qh_json_target(struct qh_json *json,
-                                   const struct qh_snapshot *snapshot)
+static struct json_object *target_of(struct qh_json *json,
+                                     const struct qh_snapshot *snapshot)
 {
     struct json_object *item = qh_json_object(json);
 
     qh_json_put(json, item, "kind",
                 qh_json_text(json, kind_name(snapshot->kind)));
     qh_json_put(json, item, "pid", qh_json_id(json, snapshot->pid));
-    qh_json_put(json, item, "inner_pid",
-                qh_json_id(json, snapshot->inner_pid));
+    qh_json_put(json, item, "inner_pid", qh_json_id(json, snapshot->inner_pid));
     qh_json_put(json, item, "name", qh_json_text(json, snapshot->name));
     qh_json_put(json, item, "exe", qh_json_text(json, snapshot->exe));
     qh_json_put(json, item, "stopped",
                 qh_json_bool(json, !snapshot->unstopped));
+    qh_json_put(json, item, "halted",
+                qh_json_text(json, qh_halt_name(snapshot->halted)));
     qh_json_put(json, item, "held_by", holder_of(json, snapshot));
     qh_json_put(json, item, "core", qh_json_text(json, snapshot->core));
     qh_json_put(json, item, "build_id", qh_json_text(json, snapshot->build_id));
     qh_json_put(json, item, "version", qh_json_text(json, snapshot->version));
     return item;
+}
+
+void qh_json_put_target(struct qh_json *json, struct json_object *root,
+                        const struct qh_snapshot *snapshot)
+{
+    qh_json_put(json, root, "target", target_of(json, snapshot));
+    qh_json_put(json, root, "complete",
+                qh_json_bool(json, !snapshot->gap_count));
+    qh_json_put(json, root, "incomplete", qh_json_gaps(json, snapshot));
+    qh_json_put(json, root, "bytes_read",
+                qh_json_uint(json, snapshot->bytes_read));
 }
 
 static void put_times(struct qh_json *json, struct json_object *root,
@@ -57,8 +69,6 @@ static void put_times(struct qh_json *json, struct json_object *root,
 
     qh_json_put(json, root, "samples", qh_json_uint(json, report->samples));
     qh_json_put(json, root, "pause_ns", qh_json_time(json, report->pause_ns));
-    qh_json_put(json, root, "bytes_read",
-                qh_json_uint(json, snapshot->bytes_read));
     qh_json_put(json, root, "blocked_ns",
                 qh_json_time(json, snapshot->blocked_ns));
     qh_json_put(json, root, "blocked_at_least",
@@ -71,18 +81,13 @@ static struct json_object *report_of(struct qh_json *json,
                                      const struct qh_report *report)
 {
     const struct qh_snapshot *snapshot = report->snapshot;
-    struct json_object *root = qh_json_object(json);
+    struct json_object *root =
+        qh_json_report(json, "qhang-report/1", report->tool_version);
 
-    qh_json_put(json, root, "schema", qh_json_text(json, "qhang-report/1"));
-    qh_json_put(json, root, "tool_version",
-                qh_json_text(json, report->tool_version));
-    qh_json_put(json, root, "target", qh_json_target(json, snapshot));
+    qh_json_put_target(json, root, snapshot);
     qh_json_put(json, root, "findings",
                 qh_json_findings(json, report->findings));
     qh_json_put(json, root, "context", qh_json_notes(json, report->findings));
-    qh_json_put(json, root, "complete",
-                qh_json_bool(json, !snapshot->gap_count));
-    qh_json_put(json, root, "incomplete", qh_json_gaps(json, snapshot));
     put_times(json, root, report);
     qh_json_put(json, root, "qmp_command",
                 qh_json_text(json, snapshot->qmp_command));
@@ -105,11 +110,6 @@ static struct json_object *report_of(struct qh_json *json,
 struct qh_error *qh_report_json(const struct qh_report *report, FILE *out)
 {
     struct qh_json json = { .failed = false };
-    struct json_object *root = report_of(&json, report);
-    struct qh_error *error =
-        json.failed ? qh_error_no_memory() : qh_json_print(root, out);
 
-    json_object_put(root);
-    qh_arena_deinit(&json.arena);
-    return error;
+    return qh_json_finish(&json, report_of(&json, report), out);
 }

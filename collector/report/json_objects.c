@@ -198,25 +198,19 @@ static struct json_object *registers_of(struct qh_json *json,
     return item;
 }
 
-static struct json_object *coroutine_of(struct qh_json *json,
-                                        const struct qh_coroutine *coroutine)
+void qh_json_put_coroutine(struct qh_json *json, struct json_object *item,
+                           const struct qh_coroutine *coroutine)
 {
-    struct json_object *item = qh_json_object(json);
-
     qh_json_put(json, item, "address",
                 qh_json_address(json, coroutine->address));
     qh_json_put(json, item, "entry", qh_json_text(json, coroutine->entry));
     qh_json_put(json, item, "entry_arg",
                 qh_json_address(json, coroutine->entry_arg));
-    qh_json_put(json, item, "state",
-                qh_json_text(json, qh_coroutine_state_name(coroutine->state)));
     qh_json_put(json, item, "context",
                 qh_json_address(json, coroutine->context));
     qh_json_put(json, item, "caller", qh_json_address(json, coroutine->caller));
     qh_json_put(json, item, "scheduled",
                 qh_json_text(json, coroutine->scheduled));
-    qh_json_put(json, item, "queue_next",
-                qh_json_address(json, coroutine->queue_next));
     qh_json_put(json, item, "locks_held",
                 qh_json_uint(json, coroutine->locks_held));
     qh_json_put(json, item, "stack_start",
@@ -224,6 +218,18 @@ static struct json_object *coroutine_of(struct qh_json *json,
     qh_json_put(json, item, "stack_bytes",
                 qh_json_uint(json, coroutine->stack_bytes));
     qh_json_put(json, item, "tid", qh_json_id(json, coroutine->tid));
+}
+
+static struct json_object *coroutine_of(struct qh_json *json,
+                                        const struct qh_coroutine *coroutine)
+{
+    struct json_object *item = qh_json_object(json);
+
+    qh_json_put_coroutine(json, item, coroutine);
+    qh_json_put(json, item, "state",
+                qh_json_text(json, qh_coroutine_state_name(coroutine->state)));
+    qh_json_put(json, item, "queue_next",
+                qh_json_address(json, coroutine->queue_next));
     qh_json_put(json, item, "registers", registers_of(json, coroutine));
     qh_json_put(json, item, "at", place_of(json, &coroutine->stack));
     qh_json_put(json, item, "frames", qh_json_frames(json, &coroutine->stack));

@@ -10,8 +10,9 @@
 #include "diagnose/graph.h"
 #include "report/json_value.h"
 
-struct json_object *qh_json_target(struct qh_json *json,
-                                   const struct qh_snapshot *snapshot);
+/* Puts in what was looked at, and whether all of it could be read. */
+void qh_json_put_target(struct qh_json *json, struct json_object *root,
+                        const struct qh_snapshot *snapshot);
 struct json_object *qh_json_frames(struct qh_json *json,
                                    const struct qh_backtrace *stack);
 struct json_object *qh_json_threads(struct qh_json *json,
@@ -22,6 +23,9 @@ struct json_object *qh_json_timers(struct qh_json *json,
                                    const struct qh_snapshot *snapshot);
 struct json_object *qh_json_coroutines(struct qh_json *json,
                                        const struct qh_snapshot *snapshot);
+/* Puts in what every report tells of a coroutine. */
+void qh_json_put_coroutine(struct qh_json *json, struct json_object *item,
+                           const struct qh_coroutine *coroutine);
 struct json_object *qh_json_sleepers(struct qh_json *json,
                                      const struct qh_snapshot *snapshot);
 struct json_object *qh_json_wait(struct qh_json *json,

@@ -110,7 +110,17 @@ void qh_json_append(struct qh_json *json, struct json_object *array,
     }
 }
 
-struct qh_error *qh_json_print(struct json_object *root, FILE *out)
+struct json_object *qh_json_report(struct qh_json *json, const char *schema,
+                                   const char *tool_version)
+{
+    struct json_object *root = qh_json_object(json);
+
+    qh_json_put(json, root, "schema", qh_json_text(json, schema));
+    qh_json_put(json, root, "tool_version", qh_json_text(json, tool_version));
+    return root;
+}
+
+static struct qh_error *print(struct json_object *root, FILE *out)
 {
     const char *text = json_object_to_json_string_ext(
         root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
@@ -122,4 +132,15 @@ struct qh_error *qh_json_print(struct json_object *root, FILE *out)
         return qh_error_errno(QH_ERR_SYSTEM, errno, "cannot write the report");
     }
     return NULL;
+}
+
+struct qh_error *qh_json_finish(struct qh_json *json, struct json_object *root,
+                                FILE *out)
+{
+    struct qh_error *error =
+        json->failed ? qh_error_no_memory() : print(root, out);
+
+    json_object_put(root);
+    qh_arena_deinit(&json->arena);
+    return error;
 }

@@ -44,8 +44,12 @@ void qh_json_put(struct qh_json *json, struct json_object *object,
 void qh_json_append(struct qh_json *json, struct json_object *array,
                     struct json_object *value);
 
-/* Writes the whole report. */
-struct qh_error *qh_json_print(struct json_object *root, FILE *out)
-    QH_MUST_CHECK;
+/* The root of a report, with what every schema begins with. */
+struct json_object *qh_json_report(struct qh_json *json, const char *schema,
+                                   const char *tool_version);
+/* Writes the whole report, unless some value of it failed; takes `root` and
+ * what `json` holds. */
+struct qh_error *qh_json_finish(struct qh_json *json, struct json_object *root,
+                                FILE *out) QH_MUST_CHECK;
 
 #endif

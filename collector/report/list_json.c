@@ -35,12 +35,10 @@ static struct json_object *list_of(struct qh_json *json,
                                    const struct qh_list_report *report)
 {
     const struct qh_watch *watch = report->watch;
-    struct json_object *root = qh_json_object(json);
+    struct json_object *root =
+        qh_json_report(json, "qhang-list/1", report->tool_version);
     struct json_object *array = qh_json_array(json);
 
-    qh_json_put(json, root, "schema", qh_json_text(json, "qhang-list/1"));
-    qh_json_put(json, root, "tool_version",
-                qh_json_text(json, report->tool_version));
     qh_json_put(json, root, "interval_ns",
                 qh_json_int(json, watch->interval_ns));
     for (size_t i = 0; i < watch->count; i++) {
@@ -53,11 +51,6 @@ static struct json_object *list_of(struct qh_json *json,
 struct qh_error *qh_list_json(const struct qh_list_report *report, FILE *out)
 {
     struct qh_json json = { .failed = false };
-    struct json_object *root = list_of(&json, report);
-    struct qh_error *error =
-        json.failed ? qh_error_no_memory() : qh_json_print(root, out);
 
-    json_object_put(root);
-    qh_arena_deinit(&json.arena);
-    return error;
+    return qh_json_finish(&json, list_of(&json, report), out);
 }

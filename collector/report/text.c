@@ -25,6 +25,22 @@ static void print_identity(struct qh_wrap *wrap,
     }
 }
 
+/* That it would not run if qhang were not there either. */
+static void print_halt(const struct qh_snapshot *snapshot, struct qh_wrap *wrap)
+{
+    const char *comma =
+        snapshot->halted_count < snapshot->thread_count ? " in part," : ",";
+
+    if (snapshot->halted == QH_HALT_SIGNAL) {
+        qh_wrap_printf(wrap, "stopped by a signal%s", comma);
+    } else if (snapshot->halted == QH_HALT_TRACER && snapshot->held_by) {
+        qh_wrap_printf(wrap, "held by %s (%d)%s", snapshot->holder,
+                       (int)snapshot->held_by, comma);
+    } else if (snapshot->halted == QH_HALT_TRACER) {
+        qh_wrap_printf(wrap, "held by a tracer%s", comma);
+    }
+}
+
 /* Behind "blocked": how it was come by. */
 static void print_source(const struct qh_report *report, struct qh_wrap *wrap)
 {
@@ -32,8 +48,10 @@ static void print_source(const struct qh_report *report, struct qh_wrap *wrap)
 
     switch (snapshot->kind) {
     case QH_TARGET_LIVE:
+        print_halt(snapshot, wrap);
         if (snapshot->unstopped) {
-            qh_wrap_printf(wrap, "not stopped");
+            qh_wrap_printf(wrap, "%s",
+                           snapshot->halted ? "looked at only" : "not stopped");
         } else if (report->pause_ns != QH_TIME_UNKNOWN) {
             qh_wrap_printf(wrap, "paused %s",
                            qh_duration(report->pause_ns).text);
@@ -63,9 +81,10 @@ void qh_text_head(const struct qh_report *report, FILE *out)
 
     qh_wrap_begin_flush(&wrap, out, HEADLINE_INDENT);
     print_identity(&wrap, snapshot);
+    qh_wrap_gap(&wrap);
     /* How long an idle main loop has slept is no news. */
     if (report->findings->count && snapshot->blocked_ns != QH_TIME_UNKNOWN) {
-        qh_wrap_printf(&wrap, " blocked %s%s%s",
+        qh_wrap_printf(&wrap, "blocked %s%s%s",
                        snapshot->blocked_at_least ? "at least " : "",
                        qh_duration(snapshot->blocked_ns).text,
                        has_source ? "," : "");
@@ -103,6 +122,9 @@ static void print_examined(const struct qh_snapshot *snapshot, FILE *out)
 static const char *state_words(const struct qh_snapshot *snapshot,
                                const struct qh_thread *thread)
 {
+    if (snapshot->halted_count == snapshot->thread_count) {
+        return thread->state == QH_THREAD_RUNNABLE ? "stopped" : "stopped in";
+    }
     switch (thread->state) {
     case QH_THREAD_RUNNABLE:
         return "runs";
@@ -149,6 +171,12 @@ static void print_clean(const struct qh_report *report, FILE *out)
 
     fputc('\n', out);
     qh_wrap_begin_flush(&wrap, out, HEADLINE_INDENT);
+    if (snapshot->halted != QH_HALT_NONE) {
+        qh_text_coloured(report, &wrap, "1;33", "STOPPED");
+        qh_wrap_words(&wrap, snapshot->halted == QH_HALT_SIGNAL
+                                 ? "by a signal:"
+                                 : "by a tracer:");
+    }
     if (snapshot->gap_count) {
         qh_text_coloured(report, &wrap, "1;33",
                          "no hang found in what could be read");
@@ -156,6 +184,12 @@ static void print_clean(const struct qh_report *report, FILE *out)
         qh_text_coloured(report, &wrap, "1;32", "no hang found");
     }
     qh_wrap_end(&wrap);
+    if (snapshot->halted == QH_HALT_SIGNAL) {
+        qh_wrap_begin(&wrap, out, "next");
+        qh_wrap_printf(&wrap, "kill -CONT %d", (int)snapshot->pid);
+        qh_wrap_words(&wrap, "lets it go on");
+        qh_wrap_end(&wrap);
+    }
     print_examined(snapshot, out);
     print_main_thread(snapshot, out);
 }

@@ -86,12 +86,10 @@ static void put_program(struct qh_json *json, struct json_object *item,
 static struct json_object *report_of(struct qh_json *json,
                                      const struct qh_verify_report *report)
 {
-    struct json_object *root = qh_json_object(json);
+    struct json_object *root =
+        qh_json_report(json, "qhang-verify/1", report->tool_version);
     struct json_object *programs = qh_json_array(json);
 
-    qh_json_put(json, root, "schema", qh_json_text(json, "qhang-verify/1"));
-    qh_json_put(json, root, "tool_version",
-                qh_json_text(json, report->tool_version));
     put_program(json, root, qh_verify_worst(report));
     for (size_t i = 0; i < report->count; i++) {
         struct json_object *item = qh_json_object(json);
@@ -107,11 +105,6 @@ struct qh_error *qh_verify_json(const struct qh_verify_report *report,
                                 FILE *out)
 {
     struct qh_json json = { .failed = false };
-    struct json_object *root = report_of(&json, report);
-    struct qh_error *error =
-        json.failed ? qh_error_no_memory() : qh_json_print(root, out);
 
-    json_object_put(root);
-    qh_arena_deinit(&json.arena);
-    return error;
+    return qh_json_finish(&json, report_of(&json, report), out);
 }

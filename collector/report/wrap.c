@@ -16,8 +16,8 @@ static void pad_to(struct qh_wrap *wrap, size_t column)
 
 void qh_wrap_begin(struct qh_wrap *wrap, FILE *out, const char *label)
 {
-    *wrap = (struct qh_wrap){ .out = out, .indent = QH_BODY_COLUMN,
-                              .lines = 1 };
+    *wrap =
+        (struct qh_wrap){ .out = out, .indent = QH_BODY_COLUMN, .lines = 1 };
     if (*label) {
         pad_to(wrap, QH_LABEL_COLUMN);
         fputs(label, out);
@@ -33,7 +33,8 @@ void qh_wrap_begin_flush(struct qh_wrap *wrap, FILE *out, size_t indent)
 
 bool qh_wrap_would_break(const struct qh_wrap *wrap, size_t columns)
 {
-    return wrap->begun && wrap->column + 1 + columns > QH_LINE_COLUMNS;
+    return wrap->begun &&
+           wrap->column + 1 + wrap->gap + columns > QH_LINE_COLUMNS;
 }
 
 void qh_wrap_break(struct qh_wrap *wrap)
@@ -52,8 +53,9 @@ void qh_wrap_piece(struct qh_wrap *wrap, const char *text)
     if (qh_wrap_would_break(wrap, qh_text_columns(text))) {
         qh_wrap_break(wrap);
     } else if (wrap->begun) {
-        pad_to(wrap, wrap->column + 1);
+        pad_to(wrap, wrap->column + 1 + wrap->gap);
     }
+    wrap->gap = 0;
     while ((rune = qh_rune_at(text)).bytes) {
         if (wrap->column + qh_rune_columns(rune) > QH_LINE_COLUMNS) {
             qh_wrap_break(wrap);
@@ -63,6 +65,11 @@ void qh_wrap_piece(struct qh_wrap *wrap, const char *text)
         wrap->begun = true;
         text += rune.bytes;
     }
+}
+
+void qh_wrap_gap(struct qh_wrap *wrap)
+{
+    wrap->gap = 1;
 }
 
 void qh_wrap_words(struct qh_wrap *wrap, const char *text)

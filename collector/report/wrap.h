@@ -25,6 +25,7 @@ struct qh_wrap {
     size_t indent; /* column that a wrapped line begins at */
     size_t column; /* where the next byte goes */
     size_t lines;  /* lines begun in this paragraph */
+    size_t gap;    /* blanks that the next piece gets on top of its one */
     bool begun;    /* whether this line has text behind the indent */
 };
 
@@ -38,6 +39,8 @@ void qh_wrap_words(struct qh_wrap *wrap, const char *text);
 /* printf of one piece; what is longer than 4 KiB is cut. */
 void qh_wrap_printf(struct qh_wrap *wrap, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* Sets the next piece off by one more blank, if it stays on this line. */
+void qh_wrap_gap(struct qh_wrap *wrap);
 /* Puts `text` at the right margin, on a line of its own if need be. */
 void qh_wrap_right(struct qh_wrap *wrap, const char *text);
 /* Whether a piece of so many columns would begin a new line. */

@@ -14,6 +14,7 @@
 QH_NAMES(qh_role_name, qh_role, QH_ROLES)
 QH_NAMES(qh_coroutine_state_name, qh_coroutine_state, QH_COROUTINE_STATES)
 QH_NAMES(qh_armed_name, qh_armed, QH_ARMED_STATES)
+QH_NAMES(qh_halt_name, qh_halt, QH_HALTS)
 QH_NAMES(qh_clock_name, qh_clock, QH_CLOCKS)
 QH_NAMES(qh_wait_kind_name, qh_wait_kind, QH_WAIT_KINDS)
 

@@ -62,6 +62,12 @@ struct qh_gap {
     X(QH_ARMED_PENDING, "pending") /* holds a fixed version's sentinel */      \
     X(QH_ARMED_OTHER, "other")     /* names another coroutine */               \
     X(QH_ARMED_UNKNOWN, "unknown") /* could not be read */
+/* What keeps the threads of a process stopped, other than qhang. X(constant,
+ * name in JSON) */
+#define QH_HALTS(X)                                                            \
+    X(QH_HALT_NONE, NULL)                                                      \
+    X(QH_HALT_SIGNAL, "signal") /* SIGSTOP, or a terminal's: state T */        \
+    X(QH_HALT_TRACER, "tracer") /* a debugger, say: state t */
 #define QH_CLOCKS(X)                                                           \
     X(QH_CLOCK_REALTIME, "realtime")                                           \
     X(QH_CLOCK_VIRTUAL, "virtual")                                             \
@@ -72,6 +78,7 @@ struct qh_gap {
 enum qh_role { QH_ROLES(QH_ENUMERATOR) };
 enum qh_coroutine_state { QH_COROUTINE_STATES(QH_ENUMERATOR) };
 enum qh_armed { QH_ARMED_STATES(QH_ENUMERATOR) };
+enum qh_halt { QH_HALTS(QH_ENUMERATOR) };
 enum qh_clock { QH_CLOCKS(QH_ENUMERATOR) QH_CLOCK_COUNT };
 #undef QH_ENUMERATOR
 
@@ -79,6 +86,7 @@ const char *qh_role_name(enum qh_role role);
 const char *qh_coroutine_state_name(enum qh_coroutine_state state);
 const char *qh_armed_name(enum qh_armed armed);
 const char *qh_clock_name(enum qh_clock clock);
+const char *qh_halt_name(enum qh_halt halt); /* NULL: nothing does */
 
 enum qh_thread_state {
     QH_THREAD_RUNNABLE,  /* in user code, its event has come, or it did not
@@ -247,7 +255,12 @@ struct qh_snapshot {
      * that was read was another by the end. */
     bool unstopped;
     bool torn;
-    pid_t held_by;      /* held: the tracer, 0 when none is to be seen */
+    /* Of a live process that somebody else keeps stopped: the most of what
+     * keeps a thread so, and how many threads. */
+    enum qh_halt halted;
+    size_t halted_count;
+    pid_t held_by;      /* the tracer of one that is held, or halted by it;
+                         * 0 when none is to be seen */
     const char *holder; /* its comm */
     pid_t pid;
     pid_t inner_pid;  /* what it is to itself; 0: not known */

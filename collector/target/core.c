@@ -212,9 +212,12 @@ static struct qh_error *check_header(const struct qh_target *target)
                          header.e_machine),
             target->process.core);
     }
-    return header.e_type == ET_CORE
-               ? NULL
-               : bad_core(target, "is an ELF file, but no core");
+    if (header.e_type == ET_CORE) {
+        return NULL;
+    }
+    return qh_error_try(bad_core(target, "is an ELF file, but no core"),
+                        "give the core with --core, and what made it with "
+                        "--exe");
 }
 
 static struct qh_error *open_file(struct qh_target *target, const char *path)
@@ -224,6 +227,10 @@ static struct qh_error *open_file(struct qh_target *target, const char *path)
     size_t size = 0;
 
     struct qh_error *error = qh_open_regular(AT_FDCWD, path, false, &core->fd);
+    if (error && error->errnum == EACCES) {
+        return qh_error_try(error, "run it with sudo, or as whoever may read "
+                                   "the file");
+    }
     if (error) {
         return qh_error_try(error, "give the path of a core file; coredumpctl "
                                    "or /proc/sys/kernel/core_pattern tell "

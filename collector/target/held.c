@@ -158,21 +158,6 @@ static struct qh_error *look_at(struct qh_target *target, struct qh_task *task)
     return NULL;
 }
 
-/* The first tracer that is to be seen. */
-static void find_holder(struct qh_target *target)
-{
-    struct qh_live *live = target->live;
-    char status[8192];
-
-    for (size_t i = 0; i < live->count && !target->process.held_by; i++) {
-        if (qh_proc_read_task(live->tasks, live->tracees[i].task.tid, "status",
-                              status, sizeof(status)) > 0) {
-            target->process.held_by =
-                qh_access_tracer(status, target->process.holder);
-        }
-    }
-}
-
 /*
  * The time at which the process was stopped: a thread runs on its way into the
  * stop, and not again. Timers that have expired since are not overdue, for
@@ -206,7 +191,7 @@ struct qh_error *qh_held_stop(struct qh_target *target)
     for (size_t i = 0; i < live->count; i++) {
         QH_TRY(look_at(target, &live->tracees[i].task));
     }
-    find_holder(target);
+    qh_live_find_holder(target);
     tell_time(live);
     QH_TRY(qh_live_publish_tasks(target));
     return qh_live_read_maps(target);

@@ -114,6 +114,8 @@ uint64_t qh_live_switches(const struct qh_live *live, pid_t tid);
  * registers and orig_rax; false when it shows nothing.
  */
 bool qh_live_read_syscall(const struct qh_live *live, struct qh_task *task);
+/* Finds the first tracer of a thread that is to be seen. */
+void qh_live_find_holder(struct qh_target *target);
 /* Makes the tracees' tasks those of the target. */
 struct qh_error *qh_live_publish_tasks(struct qh_target *target) QH_MUST_CHECK;
 

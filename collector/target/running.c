@@ -75,12 +75,18 @@ static void look_at(struct qh_target *target, struct qh_task *task)
 struct qh_error *qh_running_look(struct qh_target *target)
 {
     struct qh_live *live = target->live;
+    bool held = false;
 
     /* When each thread last ran is told by the stop that is to come. */
     QH_TRY(qh_live_observe(target, live->never_stop));
     QH_TRY(qh_live_read_maps(target));
     for (size_t i = 0; i < live->count; i++) {
         look_at(target, &live->tracees[i].task);
+        held = held || live->tracees[i].task.state == 't';
+    }
+    target->process.held_by = 0;
+    if (held) {
+        qh_live_find_holder(target);
     }
     live->stop_monotonic_ns = qh_now_ns(CLOCK_MONOTONIC);
     live->stop_realtime_ns = qh_now_ns(CLOCK_REALTIME);

@@ -142,7 +142,8 @@ struct qh_process {
     const char *core; /* path of the core, NULL for a process */
     bool unstopped;   /* live: the last stop was only a look ... */
     bool is_glance;   /* ... and a stop is to follow: it must cost little */
-    pid_t held_by;    /* held: the tracer; 0 when none is to be seen */
+    pid_t held_by;    /* held, or left running: the tracer, 0 when none is seen;
+                       * it need not keep any thread stopped */
     char holder[64];  /* its comm */
     /* Why the core is not whole ("cut short at ..."), or NULL. */
     const char *damage;

@@ -283,6 +283,20 @@ uint64_t qh_live_switches(const struct qh_live *live, pid_t tid)
     return (uint64_t)wished + (uint64_t)forced;
 }
 
+void qh_live_find_holder(struct qh_target *target)
+{
+    struct qh_live *live = target->live;
+    char status[4096];
+
+    for (size_t i = 0; i < live->count && !target->process.held_by; i++) {
+        if (qh_proc_read_task(live->tasks, live->tracees[i].task.tid, "status",
+                              status, sizeof(status)) > 0) {
+            target->process.held_by =
+                qh_access_tracer(status, target->process.holder);
+        }
+    }
+}
+
 static int by_tid(const void *a, const void *b)
 {
     const struct qh_task *left = a, *right = b;

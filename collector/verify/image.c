@@ -21,7 +21,10 @@ static struct qh_error *read_file(int fd, struct qh_image *image)
         return qh_error_errno(QH_ERR_SYSTEM, errno, "cannot read the file");
     }
     if (!S_ISREG(stat.st_mode)) {
-        return qh_error_new(QH_ERR_SYSTEM, "no regular file");
+        return qh_error_try(
+            qh_error_new(QH_ERR_SYSTEM, "it is no regular file"),
+            "give an executable, the PID of a running QEMU, or a QEMU build "
+            "folder");
     }
     if ((uint64_t)stat.st_size > MAX_FILE_BYTES) {
         return qh_error_new(QH_ERR_SYSTEM, "a file of more than 2 GiB");

@@ -132,6 +132,15 @@ static size_t stuck_in_kernel(const struct qh_readings *before,
     return count;
 }
 
+static char *explain_tracer(struct qh_arena *arena,
+                            const struct qh_watched *watched)
+{
+    return watched->tracer
+               ? qh_arena_printf(arena, "kept stopped by its tracer %d",
+                                 (int)watched->tracer)
+               : qh_arena_strdup(arena, "kept stopped by a tracer");
+}
+
 static char *explain(struct qh_watch *watch, const struct qh_watched *watched)
 {
     const struct qh_duration duration = qh_duration(watch->interval_ns);
@@ -167,8 +176,12 @@ static char *explain(struct qh_watch *watch, const struct qh_watched *watched)
                                "%s: look at its storage",
                                wait, time);
     case QH_PROGRESS_STOPPED:
-        return qh_arena_strdup(arena,
-                               "stopped by a signal or held by a tracer");
+        return watched->state == 'T'
+                   ? qh_arena_printf(arena,
+                                     "stopped by a signal: kill -CONT %d lets "
+                                     "it go on",
+                                     (int)watched->pid)
+                   : explain_tracer(arena, watched);
     case QH_PROGRESS_ENDED:
         return qh_arena_strdup(arena, "the main thread has ended");
     case QH_PROGRESS_UNKNOWN:
@@ -191,6 +204,7 @@ struct qh_error *qh_watch_judge(struct qh_watch *watch,
     watched->threads = after->threads;
     watched->in_kernel = stuck_in_kernel(before, after);
     watched->state = now->state;
+    watched->tracer = now->tracer;
     watched->switches = now->switches - before->main.switches;
     watched->wait = qh_arena_strdup(&watch->arena, wait);
     watched->progress = judge_main(watch, &before->main, now);

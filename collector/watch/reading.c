@@ -47,13 +47,15 @@ static char state_of(int tasks, pid_t tid)
 static void read_counters(int tasks, struct qh_reading *reading)
 {
     char text[8192];
-    long wished = 0, forced = 0;
+    long wished = 0, forced = 0, tracer = 0;
 
     if (qh_proc_read_task(tasks, reading->tid, "status", text, sizeof(text)) >
         0) {
         qh_proc_parse_status(text, "voluntary_ctxt_switches", &wished);
         qh_proc_parse_status(text, "nonvoluntary_ctxt_switches", &forced);
+        qh_proc_parse_status(text, "TracerPid", &tracer);
     }
+    reading->tracer = (pid_t)tracer;
     reading->switches = (uint64_t)wished + (uint64_t)forced;
     if (qh_proc_read_task(tasks, reading->tid, "schedstat", text,
                           sizeof(text)) > 0) {

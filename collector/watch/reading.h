@@ -9,6 +9,7 @@
 struct qh_reading {
     pid_t tid;
     char state;        /* 'X' when it is gone */
+    pid_t tracer;      /* 0: none that is to be seen */
     uint64_t switches; /* how often it has left the CPU */
     uint64_t run_ns;   /* on a CPU, and waiting for one */
     uint64_t starved_ns;

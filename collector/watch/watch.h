@@ -54,6 +54,7 @@ struct qh_watched {
     /* Threads in state D at both readings, without a switch in between. */
     size_t in_kernel;
     char state;        /* of the main thread, at the second reading */
+    pid_t tracer;      /* of the main thread, or 0 */
     const char *wait;  /* the system call that it sleeps in, else the kernel
                         * function; NULL: it runs, or that is not shown */
     uint64_t switches; /* of the main thread, between the readings */

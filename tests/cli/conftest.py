@@ -17,6 +17,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import Any, Iterator
@@ -30,6 +31,7 @@ QHANG = Path(os.environ.get("QHANG") or BUILD / "collector/qhang").absolute()
 VICTIMS = BUILD / "tests/victims"
 SCHEMA = json.loads((CHECKOUT / "docs/qhang-report-1.json").read_text())
 
+NOBODY = 65534
 CLEAN, FINDING, INCOMPLETE, FAILED, USAGE = 0, 1, 2, 3, 64
 # A sanitizer or valgrind that has something to say exits with another one.
 VERDICTS = (CLEAN, FINDING, INCOMPLETE, FAILED)
@@ -199,3 +201,20 @@ def sleeping_process() -> Iterator[subprocess.Popen]:
     yield child
     child.kill()
     child.wait()
+
+
+@pytest.fixture(name="open_folder")
+def folder_for_anybody() -> Iterator[Path]:
+    """A folder that another user can reach, with a copy of qhang in it."""
+    folder = Path(tempfile.mkdtemp(prefix="qhang-test-"))
+    folder.chmod(0o755)
+    shutil.copy(QHANG, folder)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def as_nobody(argv: list[str | Path]) -> subprocess.CompletedProcess:
+    """Runs a program as a user that owns nothing."""
+    return subprocess.run(["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}",
+                           "--clear-groups", "--", *argv], text=True,
+                          capture_output=True, timeout=60)

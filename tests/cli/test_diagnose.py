@@ -52,11 +52,14 @@ KERNEL = ("kernel-stuck", "kernel-alone")
 UNREAD = "drain-unread"
 # Context that is told beside findings, or without one.
 CONTEXT = {"bql-asleep": "bql.held-asleep", "drain-waiting": "wait.rightly",
+           "stop-cures-twin": "wait.rightly",
            "kernel-alone": "kernel.stuck"}
-# Those that make circles have tests of their own: test_cycle.py.
+# Those that make circles have tests of their own: test_cycle.py; and that which
+# a stop cures is not the same after it: test_stop_changed.py.
 SCENARIOS = [line.split()[0] for line in subprocess.run(
     [VICTIMS / "victim", "--list"], check=True, capture_output=True,
-    text=True).stdout.splitlines() if "-cycle" not in line]
+    text=True).stdout.splitlines()
+    if "-cycle" not in line and line.split()[0] != "stop-cures"]
 PROGRAMS = ["victim", "victim-O0"]
 # Neither gdb nor the kernel gets a core of a thread that gets to no CPU, or
 # does not leave state D.

@@ -24,6 +24,11 @@ DESKTOP, PHONE = 1280, 390
 SCENARIOS = ["wake-lost", "mutex-cycle"]
 # In CSS pixels, what sticks out at the right of the page.
 OVERFLOW = "document.documentElement.scrollWidth - innerWidth"
+# How near the content of what is unfolded comes to its left edge.
+CLEARANCE = ("Math.min(99, ...[...document.querySelectorAll("
+             "'details > :not(summary)')].map(e => "
+             "e.getBoundingClientRect().left - "
+             "e.parentElement.getBoundingClientRect().left))")
 COROUTINES = 40
 
 
@@ -65,6 +70,7 @@ def test_fits_and_is_quiet(browser: Browser, pages: Path, name: str,
     browser.value("document.querySelectorAll('details')"
                   ".forEach(d => { d.open = true; })")
     assert browser.value(OVERFLOW) <= 0
+    assert browser.value(CLEARANCE) > 8
     folder = os.environ.get("QHANG_PICTURES")
     if folder and (name in SCENARIOS or name == "world-markup"):
         browser.show(page, width)

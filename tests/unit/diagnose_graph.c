@@ -68,9 +68,8 @@ static void test_not_in_its_own_poll(void **state)
                 "aio_bh_call", "aio_bh_poll", "aio_poll", "bdrv_graph_wrlock",
                 NULL);
     world_assert_none(world, false);
-    world_stack(world, &world->main->stack, "pread64", "some_cb",
-                "aio_bh_call", "aio_bh_poll", "aio_poll", "bdrv_graph_wrlock",
-                NULL);
+    world_stack(world, &world->main->stack, "pread64", "some_cb", "aio_bh_call",
+                "aio_bh_poll", "aio_poll", "bdrv_graph_wrlock", NULL);
     world_assert_none(world, false);
     world_stack(world, &world->main->stack, "ppoll", "aio_poll",
                 "bdrv_drain_all_begin", "bdrv_graph_wrlock", NULL);
@@ -102,11 +101,14 @@ static void test_writer_perhaps_awake(void **state)
 /* Each step from the reader's leaving to the eventfd, held still. */
 static void test_kick_on_its_way(void **state)
 {
-    static const char *const steps[] = {
-        "bdrv_graph_co_rdunlock", "aio_wait_kick",
-        "aio_bh_schedule_oneshot_full", "aio_bh_enqueue", "aio_notify",
-        "event_notifier_set", "aio_co_schedule", "qemu_bh_schedule"
-    };
+    static const char *const steps[] = { "bdrv_graph_co_rdunlock",
+                                         "aio_wait_kick",
+                                         "aio_bh_schedule_oneshot_full",
+                                         "aio_bh_enqueue",
+                                         "aio_notify",
+                                         "event_notifier_set",
+                                         "aio_co_schedule",
+                                         "qemu_bh_schedule" };
 
     for (size_t i = 0; i < QH_COUNT(steps); i++) {
         struct world *world = world_graph();
@@ -171,24 +173,6 @@ static void test_unknown_work(void **state)
     world_destroy(world);
 }
 
-static struct qh_timer *add_timer(struct world *world)
-{
-    struct qh_snapshot *s = world->snapshot;
-    struct qh_timer *timer =
-        qh_list_add(&s->arena, &s->timers, &s->timer_count, &s->room.timers,
-                    sizeof(*timer));
-
-    assert_non_null(timer);
-    *timer = (struct qh_timer){
-        .address = qh_raddr(0x8000),
-        .context = world->main_context->address,
-        .clock = QH_CLOCK_REALTIME,
-        .clock_enabled = true,
-        .expire_ns = s->monotonic_ns + 30 * S_NS,
-    };
-    return timer;
-}
-
 static void assert_heals(const struct world *world, enum qh_heals heals,
                          int64_t in_ns)
 {
@@ -204,7 +188,8 @@ static void assert_heals(const struct world *world, enum qh_heals heals,
 static void test_timer_ends_the_poll(void **state)
 {
     struct world *world = world_graph();
-    struct qh_timer *timer = add_timer(world);
+    struct qh_timer *timer =
+        world_timer(world, world->main_context->address, 30 * S_NS);
 
     world->main->timeout_ns = 60 * S_NS;
     assert_heals(world, QH_HEALS_TIMER, 30 * S_NS);
@@ -223,7 +208,8 @@ static void test_timer_ends_the_poll(void **state)
 static void test_timer_is_due(void **state)
 {
     struct world *world = world_graph();
-    struct qh_timer *timer = add_timer(world);
+    struct qh_timer *timer =
+        world_timer(world, world->main_context->address, 30 * S_NS);
 
     timer->expire_ns = world->snapshot->monotonic_ns;
     world->main->timeout_ns = 60 * S_NS;

@@ -85,8 +85,8 @@ static void add_threads(struct world *world)
     world_stack(world, &world->main->stack, "ppoll", "os_host_main_loop_wait",
                 "main_loop_wait", "main", NULL);
     world_stack(world, &world->io0->stack, "syscall", "fdmon_io_uring_wait",
-                "aio_poll", "iothread_run", "qemu_thread_start",
-                "start_thread", "clone", NULL);
+                "aio_poll", "iothread_run", "qemu_thread_start", "start_thread",
+                "clone", NULL);
     world_stack(world, &world->other->stack, "futex_wait", "worker_thread",
                 NULL);
 }
@@ -185,12 +185,10 @@ static void add_coroutines(struct world *world)
 static void add_sleeper(struct world *world)
 {
     struct qh_snapshot *s = world->snapshot;
-    struct raddr *waiters =
-        qh_arena_alloc(&s->arena, sizeof(*waiters));
+    struct raddr *waiters = qh_arena_alloc(&s->arena, sizeof(*waiters));
 
-    world->sleeper =
-        add(world, &s->sleepers, &s->sleeper_count, &s->room.sleepers,
-            sizeof(*s->sleepers));
+    world->sleeper = add(world, &s->sleepers, &s->sleeper_count,
+                         &s->room.sleepers, sizeof(*s->sleepers));
     assert_non_null(waiters);
     waiters[0] = qh_raddr(WAITER);
     *world->sleeper = (struct qh_sleeper){
@@ -225,10 +223,10 @@ struct world *world_wake_lost(void)
     add_coroutines(world);
     add_sleeper(world);
     world_stack(world, &world->main->stack, "ppoll", "qemu_poll_ns",
-                "fdmon_poll_wait", "aio_poll",
-                "cache_clean_timer_del_and_wait", "bdrv_detach_aio_context",
-                "bdrv_set_aio_context_commit", "bdrv_root_unref_child",
-                "bdrv_close", "main_loop_wait", "main", NULL);
+                "fdmon_poll_wait", "aio_poll", "cache_clean_timer_del_and_wait",
+                "bdrv_detach_aio_context", "bdrv_set_aio_context_commit",
+                "bdrv_root_unref_child", "bdrv_close", "main_loop_wait", "main",
+                NULL);
     world->snapshot->graph.num_waiters = 1;
     world->snapshot->qmp_command = "blockdev-add";
     return world;
@@ -259,8 +257,8 @@ struct qh_wait *world_wait(struct world *world, enum qh_wait_kind kind,
                            pid_t tid, uint64_t coroutine)
 {
     struct qh_snapshot *s = world->snapshot;
-    struct qh_wait *wait = add(world, &s->waits, &s->wait_count, &s->room.waits,
-                               sizeof(*wait));
+    struct qh_wait *wait =
+        add(world, &s->waits, &s->wait_count, &s->room.waits, sizeof(*wait));
 
     wait->kind = kind;
     wait->tid = tid;
@@ -268,14 +266,31 @@ struct qh_wait *world_wait(struct world *world, enum qh_wait_kind kind,
     return wait;
 }
 
-struct qh_wait *world_wait_mutex(struct world *world, pid_t tid,
-                                 uint64_t mutex, pid_t owner)
+struct qh_wait *world_wait_mutex(struct world *world, pid_t tid, uint64_t mutex,
+                                 pid_t owner)
 {
     struct qh_wait *wait = world_wait(world, QH_WAIT_MUTEX, tid, 0);
 
     wait->object = qh_raddr(mutex);
     wait->owner_tid = owner;
     return wait;
+}
+
+struct qh_timer *world_timer(struct world *world, struct raddr context,
+                             int64_t left_ns)
+{
+    struct qh_snapshot *s = world->snapshot;
+    struct qh_timer *timer = add(world, &s->timers, &s->timer_count,
+                                 &s->room.timers, sizeof(*timer));
+
+    *timer = (struct qh_timer){
+        .address = qh_raddr(0x8000),
+        .context = context,
+        .clock = QH_CLOCK_REALTIME,
+        .clock_enabled = true,
+        .expire_ns = s->monotonic_ns + left_ns,
+    };
+    return timer;
 }
 
 struct qh_coroutine *world_coroutine(struct world *world, uint64_t address,

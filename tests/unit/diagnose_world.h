@@ -38,6 +38,10 @@ struct qh_wait *world_wait(struct world *world, enum qh_wait_kind kind,
 /* Adds a thread's wait for a mutex that `owner` holds. */
 struct qh_wait *world_wait_mutex(struct world *world, pid_t tid,
                                  uint64_t mutex, pid_t owner);
+/* Adds the first timer of a list, realtime, so far from now; context 0: the main
+ * loop's own. Earlier ones may move. */
+struct qh_timer *world_timer(struct world *world, struct raddr context,
+                             int64_t left_ns);
 /* Adds a suspended coroutine of io0's context. Earlier ones may move. */
 struct qh_coroutine *world_coroutine(struct world *world, uint64_t address,
                                      const char *entry);

@@ -157,6 +157,7 @@ static void test_clean(void **state)
     assert_says(text, "examined  3 threads, 2 contexts, 0 coroutines");
     assert_says(text, "main      thread 100 asleep in ppoll");
     assert_silent_about(text, "HANG");
+    assert_says(text, ")  paused 0.6 ms\n");
     assert_silent_about(text, "blocked"); /* an idle loop is not */
     assert_silent_about(text, "INCOMPLETE");
     assert_tidy(text);
@@ -189,7 +190,7 @@ static void test_core(void **state)
     world->snapshot->core = "/var/crash/core.100";
     world->snapshot->blocked_ns = 20 * S_NS;
     QH_CLEANUP(qh_free_guard) char *text = text_of(world);
-    assert_says(text, "blocked 20 s, core");
+    assert_says(text, ")  blocked 20 s, core");
     assert_says(text, "/var/crash/core.100");
     assert_silent_about(text, "paused");
     assert_says(text, "579 s, from when the core was taken");

@@ -5,122 +5,26 @@
  * each run. Two things must hold for whatever is left of a core: no crash (the
  * sanitizers watch), and no byte that is not the child's.
  */
-#include "target_help.h"
+#include "target_made.h"
 
 #include <elf.h>
-#include <glob.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include <utime.h>
 #include <zstd.h>
 
-enum { TEXT_BYTES = 64 };
-
-/* One core and what is known of the process that it is of. */
-struct made {
-    char *path; /* NULL where it could not be made */
-    const char *why_not;
-    struct child_facts facts;
-    unsigned char text[TEXT_BYTES]; /* at facts.function */
-    uint64_t relocated;             /* the number there */
-    int64_t written_ns;             /* CLOCK_MONOTONIC */
-};
-
 static char *folder;
 static struct made by_kernel, by_gcore;
-
-static int64_t monotonic_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-}
-
-/* What a live reading shows, to hold the core against. */
-static void note_facts(struct made *made, const struct child *child)
-{
-    made->facts = child->facts;
-    for (unsigned i = 0; i < TEXT_BYTES; i += 8) {
-        uint64_t word = child_peek(child->pid, child->facts.function + i);
-        memcpy(made->text + i, &word, 8);
-    }
-    made->relocated = child_peek(child->pid, child->facts.relocated);
-}
-
-static char *find(const char *pattern)
-{
-    char path[600];
-    glob_t found;
-    char *result = NULL;
-
-    snprintf(path, sizeof(path), "%s/%s", folder, pattern);
-    if (glob(path, 0, NULL, &found) == 0) {
-        result = strdup(found.gl_pathv[0]);
-        globfree(&found);
-    }
-    return result;
-}
-
-/* Ready is said before the poller has come to its ppoll. */
-static void wait_for_poller(const struct child *child)
-{
-    char path[64], call[16] = "";
-
-    snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", child->pid,
-             child->facts.tids[POLLER]);
-    while (strncmp(call, "271 ", 4)) {
-        FILE *file = fopen(path, "r");
-        assert_non_null(file);
-        assert_true(fgets(call, sizeof(call), file) || !ferror(file));
-        fclose(file);
-        sched_yield();
-    }
-}
-
-static void make_by_kernel(void)
-{
-    struct child child = child_start(NULL, "threads", folder);
-
-    note_facts(&by_kernel, &child);
-    wait_for_poller(&child);
-    child_order(&child, 'a');
-    waitpid(child.pid, NULL, 0);
-    by_kernel.written_ns = monotonic_ns();
-    child_end(&child);
-    by_kernel.path = find("core*");
-    by_kernel.why_not = "the kernel wrote no core into the working folder "
-                        "(kernel.core_pattern)";
-}
-
-static void make_by_gcore(void)
-{
-    struct child child = child_start(NULL, "threads", NULL);
-    char prefix[600], pid[16];
-    const char *const argv[] = { "gcore", "-o", prefix, pid, NULL };
-
-    note_facts(&by_gcore, &child);
-    wait_for_poller(&child);
-    snprintf(prefix, sizeof(prefix), "%s/gcore", folder);
-    snprintf(pid, sizeof(pid), "%d", child.pid);
-    run(argv);
-    by_gcore.written_ns = monotonic_ns();
-    child_end(&child);
-    by_gcore.path = find("gcore.*");
-    by_gcore.why_not = "gcore (of gdb) did not work";
-}
 
 static int setup(void **state)
 {
     folder = make_folder();
-    make_by_kernel();
-    make_by_gcore();
+    made_by_kernel(folder, &by_kernel);
+    made_by_gcore(folder, &by_gcore);
     return 0;
 }
 

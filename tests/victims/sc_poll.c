@@ -1,11 +1,55 @@
 /* Scenarios of waits by polling: met and not kicked, or still open.
  * SPDX-License-Identifier: GPL-2.0-or-later */
+#include <sys/epoll.h>
+#include <unistd.h>
+
 #include "atomics.h"
 #include "bql.h"
 #include "runtime/aio_wait.h"
 #include "scenario.h"
 #include "waits.h"
 #include "watch.h"
+
+/* ---- util/fdmon-epoll.c ---- */
+
+/* The kernel restarts a ppoll() that a stop has interrupted, but no
+ * epoll_wait(): that comes back with EINTR (signal(7)), and whoever waits looks
+ * at its condition again. */
+static int fdmon_epoll_wait(struct AioContext *ctx, int64_t timeout)
+{
+    struct pollfd fds[AIO_MAX_HANDLERS + 1];
+    unsigned nfds = aio_fill_pollfds(ctx, fds, 0);
+    struct epoll_event event = { .events = EPOLLIN };
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+
+    for (unsigned i = 0; i < nfds; i++) {
+        if (epoll_ctl(epoll, EPOLL_CTL_ADD, fds[i].fd, &event) < 0) {
+            watch_fail("cannot add a descriptor to an epoll");
+        }
+    }
+    int ret = epoll_wait(epoll, &event, 1,
+                         timeout < 0 ? -1 : (int)(timeout / 1000000));
+    close(epoll);
+    if (ret > 0) {
+        qemu_poll_ns(fds, nfds, 0);
+        aio_take_revents(ctx, fds, 0);
+    }
+    return ret;
+}
+
+static const struct FDMonOps fdmon_epoll_ops = {
+    .wait = fdmon_epoll_wait,
+};
+
+/* Whether the main thread's nested polls are by epoll. */
+static bool by_epoll;
+
+static void choose_poll(void)
+{
+    if (by_epoll) {
+        qemu_get_aio_context()->fdmon_ops = &fdmon_epoll_ops;
+    }
+}
 
 /* ---- util/aio-wait.c ---- */
 
@@ -50,6 +94,7 @@ static void qmp_x_call(void *opaque)
 {
     struct world *world = opaque;
 
+    choose_poll();
     aio_wait_bh_oneshot(world->io0->ctx, called_in_iothread, NULL);
     world->add.bs = NULL; /* no tail call */
 }
@@ -98,6 +143,12 @@ void run_condition_met_twin(struct world *world)
 {
     call(world, true);
     step_went_on(world);
+}
+
+void run_stop_cures(struct world *world)
+{
+    by_epoll = true;
+    run_condition_met(world);
 }
 
 /* ---- block/io.c ---- */
@@ -154,6 +205,7 @@ static void bdrv_dec_in_flight(void *opaque)
 
 static void qmp_x_drain(void *opaque)
 {
+    choose_poll();
     bql_lock_impl();
     bdrv_do_drained_begin(drained, NULL, true);
     bql_unlock();
@@ -205,6 +257,12 @@ void run_drain_unread(struct world *world)
 void run_drain_waiting(struct world *world)
 {
     drain(world, true);
+}
+
+void run_stop_cures_twin(struct world *world)
+{
+    by_epoll = true;
+    run_drain_waiting(world);
 }
 
 static void *mttcg_cpu_thread_fn(void *opaque)

@@ -245,6 +245,20 @@ static const struct scenario scenarios[] = {
         .release = release_drain,
     },
     {
+        .name = "stop-cures",
+        .about = "as condition-met; a stop ends the poll, and the hang",
+        .coroutines = 1,
+        .end = END_STUCK,
+        .run = run_stop_cures,
+    },
+    {
+        .name = "stop-cures-twin",
+        .about = "as drain-waiting; a stop ends the poll, not the wait",
+        .coroutines = 1,
+        .run = run_stop_cures_twin,
+        .release = release_drain,
+    },
+    {
         .name = "bh-unnotified",
         .about = "a bottom half is queued, the eventfd never written",
         .coroutines = 1,

@@ -131,6 +131,8 @@ void run_drain_unkicked(struct world *world);
 void run_drain_unread(struct world *world);
 void run_drain_waiting(struct world *world);
 void release_drain(struct world *world);
+void run_stop_cures(struct world *world);
+void run_stop_cures_twin(struct world *world);
 void run_bh_unnotified(struct world *world);
 void run_bh_idle(struct world *world);
 void run_timer_unserved(struct world *world);

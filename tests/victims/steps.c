@@ -42,7 +42,8 @@ struct BDRVQcow2State *step_qcow2(struct world *world)
  */
 static bool rests(struct AioContext *ctx, int tid)
 {
-    return watch_nothing_queued(ctx) && watch_in_ppoll(tid) &&
+    return watch_nothing_queued(ctx) &&
+           (watch_in_ppoll(tid) || watch_in_epoll(tid)) &&
            watch_nothing_queued(ctx);
 }
 

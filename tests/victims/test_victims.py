@@ -26,12 +26,13 @@ READY_LIMIT_S = 60
 SKIP = 77
 SYS_POLL = 7
 SYS_PPOLL = 271
+SYS_EPOLL_WAIT = 232
 SYS_FUTEX = 202
 # Where the main thread is stuck: in a poll, or in a mutex.
 HANGS = {"wake-lost": SYS_PPOLL, "erased": SYS_PPOLL,
          "erased-fired": SYS_PPOLL, "graph-unkicked": SYS_PPOLL,
          "condition-met": SYS_PPOLL, "drain-unkicked": SYS_PPOLL,
-         "drain-unread": SYS_PPOLL,
+         "drain-unread": SYS_PPOLL, "stop-cures": SYS_EPOLL_WAIT,
          "owner-gone": SYS_FUTEX, "owner-self": SYS_FUTEX}
 # Something is stuck, and the main thread is not.
 SILENT = ["bh-unnotified", "timer-unserved", "rcu-stalled", "copy-lost",
@@ -43,6 +44,7 @@ HELD = ["mid-wake", "mid-wake-spin", "mid-wake-entered", "mid-kick",
 CYCLES = ["mutex-cycle", "co-mutex-cycle", "bql-cycle"]
 # What they say when they are let go.
 WAITS = {"drain-waiting": ["returned x-drain"],
+         "stop-cures-twin": ["returned x-drain"],
          "owner-asleep": ["returned x-lock"],
          "bql-asleep": ["returned x-drain"],
          "kernel-stuck": ["returned x-lock"],

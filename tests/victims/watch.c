@@ -84,6 +84,11 @@ bool watch_in_ppoll(int tid)
     return in_call(tid, SYS_ppoll);
 }
 
+bool watch_in_epoll(int tid)
+{
+    return in_call(tid, SYS_epoll_wait);
+}
+
 bool watch_in_futex(int tid)
 {
     return in_call(tid, SYS_futex);

@@ -24,7 +24,8 @@ void watch_until(const char *what, bool (*holds)(void *opaque), void *opaque);
  */
 bool watch_in_ppoll(int tid);
 
-/* The same for futex. */
+/* The same for epoll_wait and futex. */
+bool watch_in_epoll(int tid);
 bool watch_in_futex(int tid);
 
 /* The state letter of thread `tid` in /proc/self/task/TID/stat; 0 if gone. */
