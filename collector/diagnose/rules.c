@@ -7,6 +7,8 @@ const struct qh_rule qh_rules[] = {
     { "graph.writer-unkicked", qh_rule_graph_writer_unkicked },
     { "lock.cycle", qh_rule_lock_cycle },
     { "lock.owner-gone", qh_rule_lock_owner_gone },
+    { "comutex.handoff-lost", qh_rule_comutex_handoff_lost },
+    { "corwlock.stalled", qh_rule_corwlock_stalled },
     { "wait.condition-met", qh_rule_wait_condition_met },
     { "aio.queued-unnotified", qh_rule_aio_queued_unnotified },
     { "timer.expired-unserved", qh_rule_timer_expired_unserved },

@@ -119,6 +119,9 @@ enum qh_presence { QH_OPTIONAL, QH_REQUIRED };
     X(RWLOCK_OWNERS, "CoRwlock", "owners", ANCHOR_CO_LOCK, QH_OPTIONAL)        \
     X(RWLOCK_TICKETS, "CoRwlock", "tickets.sqh_first", ANCHOR_CO_LOCK,         \
       QH_OPTIONAL)                                                             \
+    X(RWLOCK_MUTEX_LOCKED, "CoRwlock", "mutex.locked", ANCHOR_CO_LOCK,         \
+      QH_OPTIONAL)                                                             \
+    X(TICKET_READ, "CoRwTicket", "read", ANCHOR_CO_LOCK, QH_OPTIONAL)          \
     X(TICKET_CO, "CoRwTicket", "co", ANCHOR_CO_LOCK, QH_OPTIONAL)              \
     X(TICKET_NEXT, "CoRwTicket", "next.sqe_next", ANCHOR_CO_LOCK, QH_OPTIONAL) \
     X(FD_YIELD_FD, "FDYieldUntilData", "fd", ANCHOR_CO_IO, QH_OPTIONAL)        \

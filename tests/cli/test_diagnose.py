@@ -33,6 +33,9 @@ FAULTS = {
     "timer-unserved": ("timer.expired-unserved", None, "never"),
     "owner-gone": ("lock.owner-gone", None, "never"),
     "owner-self": ("lock.owner-gone", None, "never"),
+    "handoff-lost": ("comutex.handoff-lost", None, "never"),
+    "handoff-unwoken": ("comutex.handoff-lost", None, "never"),
+    "rwlock-stalled": ("corwlock.stalled", None, "never"),
     "kernel-stuck": ("kernel.stuck", None, "unknown"),
     "rcu-stalled": ("rcu.stalled", None, "unknown"),
 }
@@ -113,6 +116,18 @@ def check_asked(told: dict[str, Any], finding: dict[str, Any]) -> None:
     assert (sleeper["user"], sleeper["armed"]) == (finding["user"], "armed")
     assert thread(told, finding["tid"])["iothread"] == "io0"
     assert finding["evidence"][0]["value"] == "1"
+
+
+def check_co_lock(told: dict[str, Any], finding: dict[str, Any]) -> None:
+    """The finding names the waiter, in io1, and the lock that it waits for."""
+    waiter = next(c for c in told["coroutines"]
+                  if c["address"] == finding["coroutine"])
+    assert waiter["entry"] in ("want_mutex", "want_rwlock")
+    wait = next(w for w in told["waits"]
+                if w["coroutine"] == finding["coroutine"])
+    assert wait["object"] in [e["address"]
+                                         for e in finding["evidence"]]
+    assert thread(told, finding["tid"])["iothread"] == "io1"
 
 
 # Where the waiter of each stands; the main thread, unless it is told.
@@ -196,6 +211,8 @@ def check(told: dict[str, Any], scenario: str, victim: Victim) -> None:
         check_asked(told, finding)
     elif rule.startswith("graph."):
         check_graph(told, finding)
+    elif rule.startswith("co"):
+        check_co_lock(told, finding)
     else:
         check_waiter(told, finding, scenario)
 

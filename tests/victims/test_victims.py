@@ -35,7 +35,8 @@ HANGS = {"wake-lost": SYS_PPOLL, "erased": SYS_PPOLL,
          "owner-gone": SYS_FUTEX, "owner-self": SYS_FUTEX}
 # Something is stuck, and the main thread is not.
 SILENT = ["bh-unnotified", "timer-unserved", "rcu-stalled", "copy-lost",
-          "timeout-lost"]
+          "timeout-lost", "handoff-lost", "handoff-unwoken",
+          "rwlock-stalled"]
 TWINS = ["wake-lost-twin", "erased-twin", "graph-unkicked-twin"]
 HELD = ["mid-wake", "mid-wake-spin", "mid-wake-entered", "mid-kick",
         "mid-notify", "mid-notify-wake", "runnable", "runnable-late",
@@ -47,11 +48,14 @@ WAITS = {"drain-waiting": ["returned x-drain"],
          "bql-asleep": ["returned x-drain"],
          "kernel-stuck": ["returned x-lock"],
          "kernel-alone": [], "rcu-running": [],
+         "mid-handoff": [], "handoff-behind": [], "handoff-queued": [],
+         "mid-rwlock": [],
          "mutex-order": ["returned x-lock-a"],
          "co-mutex-order": ["returned x-co-lock"],
          "bql-order": ["returned x-flush"]}
 HEALTHY = ["idle", "timer-waiting", "busy", "condition-met-twin", "bh-idle",
-           "timer-served", "copy-twin", "timeout-twin"]
+           "timer-served", "copy-twin", "timeout-twin",
+           "handoff-twin", "rwlock-twin"]
 # Its coroutines are what there is to see: tests/cli/test_waits.py.
 COROUTINES = ["waits"]
 
