@@ -9,6 +9,8 @@ const struct qh_rule qh_rules[] = {
     { "lock.owner-gone", qh_rule_lock_owner_gone },
     { "comutex.handoff-lost", qh_rule_comutex_handoff_lost },
     { "corwlock.stalled", qh_rule_corwlock_stalled },
+    { "iothread.stop-unkicked", qh_rule_iothread_stop_unkicked },
+    { "threadpool.idle-worker", qh_rule_threadpool_idle_worker },
     { "wait.condition-met", qh_rule_wait_condition_met },
     { "aio.queued-unnotified", qh_rule_aio_queued_unnotified },
     { "timer.expired-unserved", qh_rule_timer_expired_unserved },

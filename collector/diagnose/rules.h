@@ -21,43 +21,50 @@ extern const struct qh_rule qh_rules[];
 extern const size_t qh_rule_count;
 
 /* Each adds its findings to `findings`. Only lack of memory is an error. */
-struct qh_error *
-qh_rule_sleep_wake_lost(const struct qh_snapshot *snapshot,
-                        struct qh_findings *findings) QH_MUST_CHECK;
-struct qh_error *
-qh_rule_sleep_erased(const struct qh_snapshot *snapshot,
-                     struct qh_findings *findings) QH_MUST_CHECK;
+struct qh_error *qh_rule_sleep_wake_lost(const struct qh_snapshot *snapshot,
+                                         struct qh_findings *findings)
+    QH_MUST_CHECK;
+struct qh_error *qh_rule_sleep_erased(const struct qh_snapshot *snapshot,
+                                      struct qh_findings *findings)
+    QH_MUST_CHECK;
 struct qh_error *
 qh_rule_graph_writer_unkicked(const struct qh_snapshot *snapshot,
                               struct qh_findings *findings) QH_MUST_CHECK;
 
 struct qh_error *qh_rule_lock_cycle(const struct qh_snapshot *snapshot,
-                                    struct qh_findings *findings) QH_MUST_CHECK;
-struct qh_error *
-qh_rule_lock_owner_gone(const struct qh_snapshot *snapshot,
-                        struct qh_findings *findings) QH_MUST_CHECK;
-struct qh_error *
-qh_rule_wait_condition_met(const struct qh_snapshot *snapshot,
-                           struct qh_findings *findings) QH_MUST_CHECK;
+                                    struct qh_findings *findings)
+    QH_MUST_CHECK;
+struct qh_error *qh_rule_lock_owner_gone(const struct qh_snapshot *snapshot,
+                                         struct qh_findings *findings)
+    QH_MUST_CHECK;
+struct qh_error *qh_rule_wait_condition_met(const struct qh_snapshot *snapshot,
+                                            struct qh_findings *findings)
+    QH_MUST_CHECK;
 struct qh_error *
 qh_rule_aio_queued_unnotified(const struct qh_snapshot *snapshot,
                               struct qh_findings *findings) QH_MUST_CHECK;
 struct qh_error *
 qh_rule_timer_expired_unserved(const struct qh_snapshot *snapshot,
                                struct qh_findings *findings) QH_MUST_CHECK;
-struct qh_error *
-qh_rule_kernel_stuck(const struct qh_snapshot *snapshot,
-                     struct qh_findings *findings) QH_MUST_CHECK;
-struct qh_error *
-qh_rule_rcu_stalled(const struct qh_snapshot *snapshot,
-                    struct qh_findings *findings) QH_MUST_CHECK;
+struct qh_error *qh_rule_kernel_stuck(const struct qh_snapshot *snapshot,
+                                      struct qh_findings *findings)
+    QH_MUST_CHECK;
+struct qh_error *qh_rule_rcu_stalled(const struct qh_snapshot *snapshot,
+                                     struct qh_findings *findings)
+    QH_MUST_CHECK;
 
 struct qh_error *
 qh_rule_comutex_handoff_lost(const struct qh_snapshot *snapshot,
                              struct qh_findings *findings) QH_MUST_CHECK;
+struct qh_error *qh_rule_corwlock_stalled(const struct qh_snapshot *snapshot,
+                                          struct qh_findings *findings)
+    QH_MUST_CHECK;
 struct qh_error *
-qh_rule_corwlock_stalled(const struct qh_snapshot *snapshot,
-                         struct qh_findings *findings) QH_MUST_CHECK;
+qh_rule_iothread_stop_unkicked(const struct qh_snapshot *snapshot,
+                               struct qh_findings *findings) QH_MUST_CHECK;
+struct qh_error *
+qh_rule_threadpool_idle_worker(const struct qh_snapshot *snapshot,
+                               struct qh_findings *findings) QH_MUST_CHECK;
 
 /* Adds the context: what is good to know and no fault. */
 struct qh_error *qh_notes_take(const struct qh_snapshot *snapshot,
@@ -75,9 +82,9 @@ struct qh_error *qh_note_add(struct qh_findings *findings, const char *what,
 
 /* Takes `finding` in, by value; what it points to must live as long as
  * `findings` does: in its arena, or for ever. */
-struct qh_error *
-qh_findings_add(struct qh_findings *findings,
-                const struct qh_finding *finding) QH_MUST_CHECK;
+struct qh_error *qh_findings_add(struct qh_findings *findings,
+                                 const struct qh_finding *finding)
+    QH_MUST_CHECK;
 
 /*
  * Adds a line of evidence to a finding that is being built. `what` and `value`
@@ -85,8 +92,8 @@ qh_findings_add(struct qh_findings *findings,
  */
 struct qh_error *qh_evidence_add(struct qh_findings *findings,
                                  struct qh_finding *finding, const char *what,
-                                 struct raddr address,
-                                 const char *value) QH_MUST_CHECK;
+                                 struct raddr address, const char *value)
+    QH_MUST_CHECK;
 
 /* The releases that carry the wake with the sentinel and the unconditional
  * kick of the graph lock: both came in the same two (LAB.md's table, read off

@@ -151,6 +151,31 @@ enum qh_presence { QH_OPTIONAL, QH_REQUIRED };
       QH_OPTIONAL)                                                             \
     X(TASKS_BUSY, "AioTaskPool", "busy_tasks", ANCHOR_TASK, QH_OPTIONAL)       \
     X(WORKER_RET, "ThreadPoolCo", "ret", ANCHOR_WORKER, QH_OPTIONAL)           \
+    X(CTX_POOL, "AioContext", "thread_pool", ANCHOR_ASYNC, QH_OPTIONAL)        \
+    X(POOL_REQUEST, "ThreadPoolAio", "request_list.tqh_first", ANCHOR_WORKER,  \
+      QH_OPTIONAL)                                                             \
+    X(POOL_THREADS, "ThreadPoolAio", "cur_threads", ANCHOR_WORKER,             \
+      QH_OPTIONAL)                                                             \
+    X(POOL_NEW, "ThreadPoolAio", "new_threads", ANCHOR_WORKER,                 \
+      QH_OPTIONAL)                                                             \
+    X(POOL_PENDING, "ThreadPoolAio", "pending_threads", ANCHOR_WORKER,         \
+      QH_OPTIONAL)                                                             \
+    X(POOL_CONDITION, "ThreadPoolAio", "request_cond", ANCHOR_WORKER,          \
+      QH_OPTIONAL)                                                             \
+    X(POOL_LOCK, "ThreadPoolAio", "lock.lock.__data.__lock", ANCHOR_WORKER,    \
+      QH_OPTIONAL)                                                             \
+    X(OLD_POOL_REQUEST, "ThreadPool", "request_list.tqh_first", ANCHOR_WORKER, \
+      QH_OPTIONAL)                                                             \
+    X(OLD_POOL_THREADS, "ThreadPool", "cur_threads", ANCHOR_WORKER,            \
+      QH_OPTIONAL)                                                             \
+    X(OLD_POOL_NEW, "ThreadPool", "new_threads", ANCHOR_WORKER,                \
+      QH_OPTIONAL)                                                             \
+    X(OLD_POOL_PENDING, "ThreadPool", "pending_threads", ANCHOR_WORKER,        \
+      QH_OPTIONAL)                                                             \
+    X(OLD_POOL_CONDITION, "ThreadPool", "request_cond", ANCHOR_WORKER,         \
+      QH_OPTIONAL)                                                             \
+    X(OLD_POOL_LOCK, "ThreadPool", "lock.lock.__data.__lock", ANCHOR_WORKER,   \
+      QH_OPTIONAL)                                                             \
     X(LAIO_RET, "qemu_laiocb", "ret", ANCHOR_LAIO, QH_OPTIONAL)                \
     X(LURING_RET, "LuringRequest", "ret", ANCHOR_LURING, QH_OPTIONAL)          \
     X(MIRROR_OP_CO, "MirrorOp", "co", ANCHOR_MIRROR, QH_OPTIONAL)              \

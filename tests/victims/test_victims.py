@@ -32,11 +32,12 @@ HANGS = {"wake-lost": SYS_PPOLL, "erased": SYS_PPOLL,
          "erased-fired": SYS_PPOLL, "graph-unkicked": SYS_PPOLL,
          "condition-met": SYS_PPOLL, "drain-unkicked": SYS_PPOLL,
          "drain-unread": SYS_PPOLL,
-         "owner-gone": SYS_FUTEX, "owner-self": SYS_FUTEX}
+         "owner-gone": SYS_FUTEX, "owner-self": SYS_FUTEX,
+         "stop-unkicked": SYS_FUTEX}
 # Something is stuck, and the main thread is not.
 SILENT = ["bh-unnotified", "timer-unserved", "rcu-stalled", "copy-lost",
           "timeout-lost", "handoff-lost", "handoff-unwoken",
-          "rwlock-stalled"]
+          "rwlock-stalled", "pool-idle"]
 TWINS = ["wake-lost-twin", "erased-twin", "graph-unkicked-twin"]
 HELD = ["mid-wake", "mid-wake-spin", "mid-wake-entered", "mid-kick",
         "mid-notify", "mid-notify-wake", "runnable", "runnable-late",
@@ -49,7 +50,8 @@ WAITS = {"drain-waiting": ["returned x-drain"],
          "kernel-stuck": ["returned x-lock"],
          "kernel-alone": [], "rcu-running": [],
          "mid-handoff": [], "handoff-behind": [], "handoff-queued": [],
-         "mid-rwlock": [],
+         "mid-rwlock": [], "stop-busy": ["returned x-stop"],
+         "mid-stop": [], "pool-busy": [], "mid-pool": [],
          "mutex-order": ["returned x-lock-a"],
          "co-mutex-order": ["returned x-co-lock"],
          "bql-order": ["returned x-flush"]}
