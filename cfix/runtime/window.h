@@ -38,6 +38,8 @@ enum cfix_point {
     CFIX_MUTEX_POPPED,
     /* The victims' qemu_co_rwlock_unlock: the same, of a CoRwlock. */
     CFIX_RWLOCK_GRANTED,
+    /* The victims' write_timer_cb: the timer is off, nothing let go yet. */
+    CFIX_THROTTLE_FIRED,
     CFIX_POINTS
 };
 

@@ -7,16 +7,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* Those that take a lock, give it back, or wake whom it is given to. */
-static const char *const passing[] = {
-    "qemu_co_mutex_lock",    "qemu_co_mutex_lock_slowpath",
-    "qemu_co_mutex_unlock",  "qemu_co_rwlock_rdlock",
-    "qemu_co_rwlock_wrlock", "qemu_co_rwlock_upgrade",
-    "qemu_co_rwlock_unlock", "qemu_co_rwlock_downgrade",
-    "aio_co_wake",           "aio_co_enter",
-    "aio_co_schedule",       "co_schedule_bh_cb",
-};
-
 static bool is_for(const struct qh_wait *wait, const struct qh_wait *like)
 {
     return wait->coroutine.value && wait->kind == like->kind &&
@@ -57,9 +47,10 @@ bool qh_co_lock_view(const struct qh_snapshot *snapshot, size_t index,
     return true;
 }
 
-static bool stands_in_one(const struct qh_backtrace *stack)
+static bool stands_in_one(const struct qh_backtrace *stack,
+                          const char *const *passing, size_t count)
 {
-    for (size_t i = 0; i < QH_COUNT(passing); i++) {
+    for (size_t i = 0; i < count; i++) {
         if (qh_backtrace_has(stack, passing[i])) {
             return true;
         }
@@ -69,7 +60,8 @@ static bool stands_in_one(const struct qh_backtrace *stack)
 
 /* Whether no coroutine has been woken out of a lock, of which it is not known
  * any more which one that was. */
-static enum qh_quiet scheduled_quiet(const struct qh_snapshot *snapshot)
+static enum qh_quiet scheduled_quiet(const struct qh_snapshot *snapshot,
+                                     const char *const *passing, size_t count)
 {
     enum qh_quiet quiet = QH_QUIET;
 
@@ -82,7 +74,7 @@ static enum qh_quiet scheduled_quiet(const struct qh_snapshot *snapshot)
         if (!coroutine || coroutine->state != QH_CO_SUSPENDED) {
             continue;
         }
-        if (stands_in_one(&coroutine->stack)) {
+        if (stands_in_one(&coroutine->stack, passing, count)) {
             return QH_DISTURBED;
         }
         if (!coroutine->stack.count || coroutine->stack.cut) {
@@ -112,13 +104,14 @@ static enum qh_quiet context_quiet(const struct qh_snapshot *snapshot,
     return qh_quiet_asleep(snapshot, context ? context->tid : 0);
 }
 
-enum qh_quiet qh_co_lock_quiet(const struct qh_co_lock *lock)
+enum qh_quiet qh_co_lock_quiet(const struct qh_co_lock *lock,
+                               const char *const *passing, size_t count)
 {
     const struct qh_snapshot *snapshot = lock->snapshot;
     struct raddr last = { 0 };
     enum qh_quiet quiet =
-        qh_quiet_worse(qh_quiet_threads(snapshot, passing, QH_COUNT(passing)),
-                       scheduled_quiet(snapshot));
+        qh_quiet_worse(qh_quiet_threads(snapshot, passing, count),
+                       scheduled_quiet(snapshot, passing, count));
 
     for (size_t i = 0; i < snapshot->wait_count; i++) {
         const struct qh_wait *wait = &snapshot->waits[i];
@@ -135,6 +128,21 @@ enum qh_quiet qh_co_lock_quiet(const struct qh_co_lock *lock)
         }
     }
     return quiet;
+}
+
+/* Those that take a lock, give it back, or wake whom it is given to. */
+static const char *const lock_functions[] = {
+    "qemu_co_mutex_lock",    "qemu_co_mutex_lock_slowpath",
+    "qemu_co_mutex_unlock",  "qemu_co_rwlock_rdlock",
+    "qemu_co_rwlock_wrlock", "qemu_co_rwlock_upgrade",
+    "qemu_co_rwlock_unlock", "qemu_co_rwlock_downgrade",
+    "aio_co_wake",           "aio_co_enter",
+    "aio_co_schedule",       "co_schedule_bh_cb",
+};
+
+enum qh_quiet qh_co_lock_passing(const struct qh_co_lock *lock)
+{
+    return qh_co_lock_quiet(lock, lock_functions, QH_COUNT(lock_functions));
 }
 
 struct qh_finding qh_co_lock_finding(const struct qh_co_lock *lock,

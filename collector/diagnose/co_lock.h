@@ -38,8 +38,12 @@ bool qh_co_lock_view(const struct qh_snapshot *snapshot, size_t index,
                      struct qh_co_lock *ret);
 
 /* Whether nobody is passing the lock on, as above; (a) for its waiters' home
- * threads is part of it. Looks at every stack. */
-enum qh_quiet qh_co_lock_quiet(const struct qh_co_lock *lock);
+ * threads is part of it. Looks at every stack. `passing` are the functions in
+ * which a thread, or a coroutine that was woken, may be about to. */
+enum qh_quiet qh_co_lock_quiet(const struct qh_co_lock *lock,
+                               const char *const *passing, size_t count);
+/* The same, of a CoMutex or a CoRwlock. */
+enum qh_quiet qh_co_lock_passing(const struct qh_co_lock *lock);
 
 /* A finding of `rule` about the waiter `first`, which nothing will wake; its
  * fingerprint has the lock, that waiter, and how many there are. */

@@ -64,7 +64,7 @@ static struct qh_error *judge(const struct qh_co_lock *lock,
     const struct qh_operand *inner =
         qh_wait_operand_named(lock->first, "mutex.locked");
 
-    enum qh_quiet quiet = qh_co_lock_quiet(lock);
+    enum qh_quiet quiet = qh_co_lock_passing(lock);
     if (quiet == QH_DISTURBED || lock->late || inner->value) {
         findings->unsettled = true;
         return NULL;

@@ -11,6 +11,7 @@ const struct qh_rule qh_rules[] = {
     { "corwlock.stalled", qh_rule_corwlock_stalled },
     { "iothread.stop-unkicked", qh_rule_iothread_stop_unkicked },
     { "threadpool.idle-worker", qh_rule_threadpool_idle_worker },
+    { "throttle.timer-unarmed", qh_rule_throttle_timer_unarmed },
     { "wait.condition-met", qh_rule_wait_condition_met },
     { "aio.queued-unnotified", qh_rule_aio_queued_unnotified },
     { "timer.expired-unserved", qh_rule_timer_expired_unserved },

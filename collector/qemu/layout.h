@@ -149,6 +149,10 @@ enum qh_presence { QH_OPTIONAL, QH_REQUIRED };
       QH_OPTIONAL)                                                             \
     X(TGM_WRITES, "ThrottleGroupMember", "pending_reqs[1]", ANCHOR_THROTTLE,   \
       QH_OPTIONAL)                                                             \
+    X(TGM_STATE, "ThrottleGroupMember", "throttle_state", ANCHOR_THROTTLE,      \
+      QH_OPTIONAL)                                                             \
+    X(TGM_RESTARTS, "ThrottleGroupMember", "restart_pending", ANCHOR_THROTTLE, \
+      QH_OPTIONAL)                                                             \
     X(TASKS_BUSY, "AioTaskPool", "busy_tasks", ANCHOR_TASK, QH_OPTIONAL)       \
     X(WORKER_RET, "ThreadPoolCo", "ret", ANCHOR_WORKER, QH_OPTIONAL)           \
     X(CTX_POOL, "AioContext", "thread_pool", ANCHOR_ASYNC, QH_OPTIONAL)        \

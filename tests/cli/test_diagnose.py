@@ -38,6 +38,7 @@ FAULTS = {
     "rwlock-stalled": ("corwlock.stalled", None, "never"),
     "stop-unkicked": ("iothread.stop-unkicked", None, "never"),
     "pool-idle": ("threadpool.idle-worker", None, "timer"),
+    "throttle-unarmed": ("throttle.timer-unarmed", None, "never"),
     "kernel-stuck": ("kernel.stuck", None, "unknown"),
     "rcu-stalled": ("rcu.stalled", None, "unknown"),
 }
@@ -121,15 +122,16 @@ def check_asked(told: dict[str, Any], finding: dict[str, Any]) -> None:
 
 
 def check_co_lock(told: dict[str, Any], finding: dict[str, Any]) -> None:
-    """The finding names the waiter, in io1, and the lock that it waits for."""
+    """The finding names the waiter, and the object that it waits for."""
     waiter = next(c for c in told["coroutines"]
                   if c["address"] == finding["coroutine"])
-    assert waiter["entry"] in ("want_mutex", "want_rwlock")
+    assert waiter["entry"] in ("want_mutex", "want_rwlock", "request")
     wait = next(w for w in told["waits"]
                 if w["coroutine"] == finding["coroutine"])
     assert wait["object"] in [e["address"]
                                          for e in finding["evidence"]]
-    assert thread(told, finding["tid"])["iothread"] == "io1"
+    assert thread(told, finding["tid"])["iothread"] \
+        == ("io0" if waiter["entry"] == "request" else "io1")
 
 
 # Where the waiter of each stands; the main thread, unless it is told.
@@ -215,7 +217,7 @@ def check(told: dict[str, Any], scenario: str, victim: Victim) -> None:
         check_asked(told, finding)
     elif rule.startswith("graph."):
         check_graph(told, finding)
-    elif rule.startswith("co"):
+    elif rule.startswith(("co", "throttle")):
         check_co_lock(told, finding)
     else:
         check_waiter(told, finding, scenario)

@@ -372,6 +372,27 @@ static const struct scenario scenarios[] = {
         .release = release_pool,
     },
     {
+        .name = "throttle-unarmed",
+        .about = "a throttled request has no timer",
+        .coroutines = 2,
+        .run = run_throttle_unarmed,
+        .release = release_throttle,
+    },
+    {
+        .name = "throttle-armed",
+        .about = "the same, its timer is an hour ahead",
+        .coroutines = 2,
+        .run = run_throttle_armed,
+        .release = release_throttle,
+    },
+    {
+        .name = "mid-throttle",
+        .about = "its timer has fired, and nothing is let go yet",
+        .coroutines = 2,
+        .run = run_mid_throttle,
+        .release = release_mid_throttle,
+    },
+    {
         .name = "owner-gone",
         .about = "a mutex's owner has exited, the main thread waits",
         .coroutines = 1,

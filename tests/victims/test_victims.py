@@ -37,7 +37,7 @@ HANGS = {"wake-lost": SYS_PPOLL, "erased": SYS_PPOLL,
 # Something is stuck, and the main thread is not.
 SILENT = ["bh-unnotified", "timer-unserved", "rcu-stalled", "copy-lost",
           "timeout-lost", "handoff-lost", "handoff-unwoken",
-          "rwlock-stalled", "pool-idle"]
+          "rwlock-stalled", "pool-idle", "throttle-unarmed"]
 TWINS = ["wake-lost-twin", "erased-twin", "graph-unkicked-twin"]
 HELD = ["mid-wake", "mid-wake-spin", "mid-wake-entered", "mid-kick",
         "mid-notify", "mid-notify-wake", "runnable", "runnable-late",
@@ -52,6 +52,7 @@ WAITS = {"drain-waiting": ["returned x-drain"],
          "mid-handoff": [], "handoff-behind": [], "handoff-queued": [],
          "mid-rwlock": [], "stop-busy": ["returned x-stop"],
          "mid-stop": [], "pool-busy": [], "mid-pool": [],
+         "throttle-armed": [], "mid-throttle": [],
          "mutex-order": ["returned x-lock-a"],
          "co-mutex-order": ["returned x-co-lock"],
          "bql-order": ["returned x-flush"]}

@@ -156,6 +156,24 @@ void job_enter(struct Job *job)
     aio_co_wake(job->co);
 }
 
+static WITH_FRAME void write_timer_cb(void *opaque)
+{
+    struct ThrottleGroupMember *tgm = opaque;
+
+    cfix_at(CFIX_THROTTLE_FIRED);
+    qemu_co_queue_next(&tgm->throttled_reqs[1]);
+}
+
+void throttle_group_register_tgm(struct ThrottleGroupMember *tgm)
+{
+    struct QEMUTimerListGroup *tlg = &qemu_get_current_aio_context()->tlg;
+
+    qemu_co_queue_init(&tgm->throttled_reqs[1]);
+    tgm->throttle_state = (struct ThrottleState *)tgm;
+    timer_init(&tgm->write_timer, tlg->tl[QEMU_CLOCK_REALTIME], write_timer_cb,
+               tgm);
+}
+
 WITH_FRAME void
 throttle_group_co_io_limits_intercept(struct ThrottleGroupMember *tgm,
                                       int64_t bytes, int direction)
