@@ -25,14 +25,14 @@ static int busy_tid;
 
 static void keep_busy(void)
 {
-    cfix_store(&busy_tid, qemu_get_thread_id());
+    cfix_store_release(&busy_tid, qemu_get_thread_id());
     while (sem_wait(&go)) {
     }
 }
 
 static bool is_busy(void *opaque)
 {
-    return cfix_load(&busy_tid) && watch_in_futex(cfix_load(&busy_tid));
+    return cfix_load_acquire(&busy_tid) && watch_in_futex(cfix_load(&busy_tid));
 }
 
 static bool one_is_left(void *opaque)
@@ -57,6 +57,7 @@ static void begin(struct world *world, void (*hold)(void *),
     aio_co_schedule(where->ctx, qemu_coroutine_create(want, NULL));
     step_iothread_rests(where);
     step_check(cfix_load(&left) == 2, "both are there");
+    step_looked(world); /* at what they did, too */
 }
 
 static void let_holder_unlock(void (*how)(void))
@@ -132,6 +133,7 @@ static void begin_mutex(struct world *world, struct IOThread *where)
     begin(world, hold_mutex, want_mutex, where);
     step_check(mutex.locked == 2 && mutex.holder == holder,
                "the CoMutex is waited for");
+    step_looked(world);
 }
 
 static void lose_handoff(struct world *world, void (*how)(void))
@@ -140,6 +142,7 @@ static void lose_handoff(struct world *world, void (*how)(void))
     let_holder_unlock(how);
     watch_until("the holder has unlocked", one_is_left, NULL);
     step_iothread_rests(world->io0);
+    step_looked(world);
     step_check(mutex.locked == 1 && !mutex.holder, "nobody has the CoMutex");
 }
 
@@ -162,8 +165,10 @@ static void all_end(struct world *world)
 
 void release_handoff(struct world *world)
 {
+    struct Coroutine *co = chosen ? chosen : pop();
+
     step_looked(world);
-    aio_co_wake(chosen ? chosen : pop());
+    aio_co_wake(co);
     all_end(world);
     qemu_co_mutex_destroy(&mutex);
 }
@@ -217,6 +222,7 @@ void run_handoff_queued(struct world *world)
     let_holder_unlock(unlock_mutex);
     watch_until("the holder has unlocked", one_is_left, NULL);
     step_iothread_rests(world->io0);
+    step_looked(world);
     step_check(mutex.locked == 1 && !mutex.holder, "nobody has the CoMutex");
 }
 
@@ -263,6 +269,7 @@ static void begin_rwlock(struct world *world)
     begin(world, hold_rwlock, want_rwlock, world->io1);
     step_check(rwlock.owners == -1 && !SIMPLEQ_EMPTY(&rwlock.tickets),
                "the CoRwlock is waited for");
+    step_looked(world);
 }
 
 void run_rwlock_stalled(struct world *world)
@@ -271,6 +278,7 @@ void run_rwlock_stalled(struct world *world)
     let_holder_unlock(unlock_ungranted);
     watch_until("the writer has unlocked", one_is_left, NULL);
     step_iothread_rests(world->io0);
+    step_looked(world);
     step_check(rwlock.owners == 0 && !SIMPLEQ_EMPTY(&rwlock.tickets),
                "nobody has the CoRwlock");
 }
@@ -279,9 +287,9 @@ void release_rwlock(struct world *world)
 {
     struct CoRwTicket *ticket = SIMPLEQ_FIRST(&rwlock.tickets);
 
-    step_looked(world);
     SIMPLEQ_REMOVE_HEAD(&rwlock.tickets, next);
     rwlock.owners = 1;
+    step_looked(world);
     aio_co_wake(ticket->co);
     all_end(world);
     qemu_co_mutex_destroy(&rwlock.mutex);

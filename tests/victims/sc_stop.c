@@ -19,6 +19,8 @@ static void finish(void)
 /* It is told, and nothing makes it look. */
 static void stop_unkicked(void *opaque)
 {
+    /* Pairs with the fetch_sub in aio_poll: behind the thread's last look. */
+    cfix_fetch_add(&stopped->ctx->notify_me, 0u);
     stopped->stopping = true;
     stopped->running = false;
     finish();

@@ -33,8 +33,10 @@ static void throttle(struct world *world, int64_t ns)
 static void wait_throttled(struct world *world)
 {
     step_iothread_rests(world->io0);
+    step_looked(world);
     step_check(!cfix_load(&done) && tgm.pending_reqs[1] == 1,
                "a request is throttled");
+    step_looked(world);
 }
 
 void run_throttle_unarmed(struct world *world)
