@@ -133,6 +133,8 @@ struct AioContext {
     /* Newest first; pushed by any thread, taken whole by co_schedule_bh. */
     SLIST_HEAD(, Coroutine) scheduled_coroutines;
     struct QEMUBH *co_schedule_bh;
+    /* This runtime has none; a victim may give one to a context. */
+    struct ThreadPoolAio *thread_pool;
     struct QEMUTimerListGroup tlg;
     /* This runtime never busy-polls: false and 0. */
     bool poll_started;

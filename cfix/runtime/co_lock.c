@@ -6,6 +6,7 @@
 
 #include "atomics.h"
 #include "runtime/aio.h"
+#include "runtime/window.h"
 
 void qemu_co_queue_init(struct CoQueue *queue)
 {
@@ -129,6 +130,7 @@ void qemu_co_mutex_unlock(struct CoMutex *mutex)
     }
     qemu_mutex_unlock(&mutex->guard);
     if (next) {
+        cfix_at(CFIX_MUTEX_POPPED);
         aio_co_wake(next);
     }
 }

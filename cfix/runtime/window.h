@@ -34,6 +34,12 @@ enum cfix_point {
     CFIX_POLL_RETURNED,
     /* aio_poll: everything served, about to return. */
     CFIX_POLL_SERVED,
+    /* qemu_co_mutex_unlock: the next holder is off the list, not yet woken. */
+    CFIX_MUTEX_POPPED,
+    /* The victims' qemu_co_rwlock_unlock: the same, of a CoRwlock. */
+    CFIX_RWLOCK_GRANTED,
+    /* The victims' write_timer_cb: the timer is off, nothing let go yet. */
+    CFIX_THROTTLE_FIRED,
     CFIX_POINTS
 };
 

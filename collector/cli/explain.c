@@ -62,7 +62,8 @@ const struct qh_command qh_command_explain = {
     .name = "explain",
     .usage = "usage: qhang explain [RULE]",
     .about = "Tells what a rule finds, what proves it and how it ends.",
-    .more = "Without RULE the rules are listed.\n"
+    .more = "Without RULE the rules are listed. For RULE `history` it tells\n"
+            "which of QEMU's known hangs are seen, and how.\n"
             "\n"
             "Exit status: 0 told, 64 wrong usage, no such rule too.\n"
             "\n"

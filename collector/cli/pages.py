@@ -2,7 +2,8 @@
 """Makes the C table of the rules' pages: pages.py OUT PAGE...
 
 A page is docs/rules/ID.md: the licence in a comment, "# ID", a blank line, one
-line that says what the rule is about, and the sections.
+line that says what the rule is about, and the sections. One whose ID has no dot
+is about no rule, and has sections of its own.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def read(path: Path) -> tuple[str, str, str]:
         raise ValueError(f"{path}: no licence on top")
     if lines[:2] != [f"# {path.stem}", ""]:
         raise ValueError(f"{path}: does not begin with its own name")
-    if sections != SECTIONS:
+    if "." in path.stem and sections != SECTIONS:
         raise ValueError(f"{path}: has the sections {sections}")
     if any(len(line) > COLUMNS for line in lines):
         raise ValueError(f"{path}: wider than {COLUMNS} columns")

@@ -8,7 +8,7 @@
  * or waking a coroutine (b). One that waits for its own lock is
  * lock.owner-gone.
  */
-#include "diagnose/graph.h"
+#include "diagnose/cycle_known.h"
 #include "diagnose/quiet.h"
 #include "diagnose/rules.h"
 
@@ -180,12 +180,16 @@ static uint64_t fingerprint_of(const struct cycle_view *view)
 }
 
 static const char *summary_of(const struct cycle_view *view,
+                              const struct qh_known_cycle *known,
                               struct qh_findings *findings)
 {
     size_t threads = count_kind(view, QH_NODE_THREAD);
     size_t coroutines = count_kind(view, QH_NODE_COROUTINE);
     struct qh_arena *arena = &findings->arena;
 
+    if (known) {
+        return known->summary;
+    }
     if (!coroutines) {
         return qh_arena_printf(arena, "deadlock of %zu threads", threads);
     }
@@ -215,6 +219,8 @@ static struct qh_error *judge_cycle(const struct cycle_view *view,
                                     struct qh_findings *findings)
 {
     enum qh_quiet quiet = qh_quiet_worse(endings, threads_quiet(view));
+    const struct qh_known_cycle *known =
+        qh_cycle_known(view->snapshot, view->graph, view->cycle);
     size_t first;
 
     if (quiet == QH_DISTURBED) {
@@ -232,11 +238,16 @@ static struct qh_error *judge_cycle(const struct cycle_view *view,
         .waiter = waiter_of(view, first),
         .heals = QH_HEALS_NEVER,
         .heals_in_ns = QH_TIME_UNKNOWN,
-        .summary = summary_of(view, findings),
+        .summary = summary_of(view, known, findings),
         .fingerprint = fingerprint_of(view),
     };
     if (!finding.summary) {
         return qh_error_no_memory();
+    }
+    if (known) {
+        finding.user = known->user;
+        finding.fixed_in = known->fixed_in;
+        finding.fixed_in_count = known->fixed_in_count;
     }
     QH_TRY(tell_participants(view, first, findings, &finding));
     return qh_findings_add(findings, &finding);

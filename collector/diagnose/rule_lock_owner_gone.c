@@ -10,6 +10,7 @@
 #include "diagnose/wait.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 /* Whether an earlier wait is for the same mutex: one finding for each. */
 static bool is_told(const struct qh_snapshot *snapshot, size_t index)
@@ -38,6 +39,19 @@ static bool is_stuck(const struct qh_wait *wait)
            (!wait->owner_tid || wait->owner_tid == wait->tid);
 }
 
+/* The instance that QEMU's history knows: issue 3144. */
+static const char *user_of(const struct qh_thread *thread)
+{
+    for (size_t i = 0; i < thread->stack.count; i++) {
+        const char *function = thread->stack.frames[i].function;
+        if (function &&
+            !strncmp(function, "throttle_group_", strlen("throttle_group_"))) {
+            return "throttle-group.lock";
+        }
+    }
+    return NULL;
+}
+
 static struct qh_error *judge(const struct qh_snapshot *snapshot,
                               const struct qh_wait *wait,
                               struct qh_findings *findings)
@@ -60,6 +74,7 @@ static struct qh_error *judge(const struct qh_snapshot *snapshot,
         findings->unsettled = true;
         return NULL;
     }
+    finding.user = own ? user_of(thread) : NULL;
     finding.certainty = quiet == QH_QUIET ? QH_PROOF : QH_STRONG;
     finding.fingerprint =
         qh_fingerprint_mix(QH_FINGERPRINT, wait->object.value);

@@ -20,7 +20,9 @@ static const struct qh_co_row queue_rows[] = {
       "tgm",
       false,
       { { "pending reads", QH_F_TGM_READS },
-        { "pending writes", QH_F_TGM_WRITES } } },
+        { "pending writes", QH_F_TGM_WRITES },
+        { "throttle_state", QH_F_TGM_STATE },
+        { "restart_pending", QH_F_TGM_RESTARTS } } },
     /* block/block-backend.c */
     { "blk_wait_while_drained",
       QH_WAIT_DRAIN,

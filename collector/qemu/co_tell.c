@@ -179,6 +179,11 @@ static struct qh_error *tell_rwlock(struct qh_co_waits *waits, size_t index,
     }
     QH_TRY(qh_co_operand_field(reader, wait, "owners", wait->object,
                                QH_F_RWLOCK_OWNERS));
+    QH_TRY(qh_co_operand_field(reader, wait, "mutex.locked", wait->object,
+                               QH_F_RWLOCK_MUTEX_LOCKED));
+    QH_TRY(qh_co_operand_field(
+        reader, wait, "first ticket reads",
+        link_of(reader, wait->object, QH_F_RWLOCK_TICKETS), QH_F_TICKET_READ));
     return tell_listed(waits, QH_LIST_RWLOCK, index, wait->object, wait);
 }
 

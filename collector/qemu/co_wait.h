@@ -10,7 +10,7 @@
 
 #include "qemu/reader.h"
 
-enum { QH_MAX_OPERANDS = 4 };
+enum { QH_MAX_OPERANDS = 6 };
 
 /* A function that waits. */
 struct qh_co_row {

@@ -197,6 +197,8 @@ static struct qh_error *read_context(struct qh_reader *reader,
     QH_NOTE(reader, "work queued in an AioContext", read_work(reader, context));
     QH_NOTE(reader, "graph readers of an AioContext",
             read_graph_count(reader, context));
+    QH_NOTE(reader, "worker threads of an AioContext",
+            qh_read_pool(reader, context));
     return qh_read_timer_group(
         reader, qh_field_at(reader, context->address, QH_F_CTX_TIMER_LISTS),
         context->address);

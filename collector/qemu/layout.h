@@ -119,6 +119,9 @@ enum qh_presence { QH_OPTIONAL, QH_REQUIRED };
     X(RWLOCK_OWNERS, "CoRwlock", "owners", ANCHOR_CO_LOCK, QH_OPTIONAL)        \
     X(RWLOCK_TICKETS, "CoRwlock", "tickets.sqh_first", ANCHOR_CO_LOCK,         \
       QH_OPTIONAL)                                                             \
+    X(RWLOCK_MUTEX_LOCKED, "CoRwlock", "mutex.locked", ANCHOR_CO_LOCK,         \
+      QH_OPTIONAL)                                                             \
+    X(TICKET_READ, "CoRwTicket", "read", ANCHOR_CO_LOCK, QH_OPTIONAL)          \
     X(TICKET_CO, "CoRwTicket", "co", ANCHOR_CO_LOCK, QH_OPTIONAL)              \
     X(TICKET_NEXT, "CoRwTicket", "next.sqe_next", ANCHOR_CO_LOCK, QH_OPTIONAL) \
     X(FD_YIELD_FD, "FDYieldUntilData", "fd", ANCHOR_CO_IO, QH_OPTIONAL)        \
@@ -146,8 +149,37 @@ enum qh_presence { QH_OPTIONAL, QH_REQUIRED };
       QH_OPTIONAL)                                                             \
     X(TGM_WRITES, "ThrottleGroupMember", "pending_reqs[1]", ANCHOR_THROTTLE,   \
       QH_OPTIONAL)                                                             \
+    X(TGM_STATE, "ThrottleGroupMember", "throttle_state", ANCHOR_THROTTLE,      \
+      QH_OPTIONAL)                                                             \
+    X(TGM_RESTARTS, "ThrottleGroupMember", "restart_pending", ANCHOR_THROTTLE, \
+      QH_OPTIONAL)                                                             \
     X(TASKS_BUSY, "AioTaskPool", "busy_tasks", ANCHOR_TASK, QH_OPTIONAL)       \
     X(WORKER_RET, "ThreadPoolCo", "ret", ANCHOR_WORKER, QH_OPTIONAL)           \
+    X(CTX_POOL, "AioContext", "thread_pool", ANCHOR_ASYNC, QH_OPTIONAL)        \
+    X(POOL_REQUEST, "ThreadPoolAio", "request_list.tqh_first", ANCHOR_WORKER,  \
+      QH_OPTIONAL)                                                             \
+    X(POOL_THREADS, "ThreadPoolAio", "cur_threads", ANCHOR_WORKER,             \
+      QH_OPTIONAL)                                                             \
+    X(POOL_NEW, "ThreadPoolAio", "new_threads", ANCHOR_WORKER,                 \
+      QH_OPTIONAL)                                                             \
+    X(POOL_PENDING, "ThreadPoolAio", "pending_threads", ANCHOR_WORKER,         \
+      QH_OPTIONAL)                                                             \
+    X(POOL_CONDITION, "ThreadPoolAio", "request_cond", ANCHOR_WORKER,          \
+      QH_OPTIONAL)                                                             \
+    X(POOL_LOCK, "ThreadPoolAio", "lock.lock.__data.__lock", ANCHOR_WORKER,    \
+      QH_OPTIONAL)                                                             \
+    X(OLD_POOL_REQUEST, "ThreadPool", "request_list.tqh_first", ANCHOR_WORKER, \
+      QH_OPTIONAL)                                                             \
+    X(OLD_POOL_THREADS, "ThreadPool", "cur_threads", ANCHOR_WORKER,            \
+      QH_OPTIONAL)                                                             \
+    X(OLD_POOL_NEW, "ThreadPool", "new_threads", ANCHOR_WORKER,                \
+      QH_OPTIONAL)                                                             \
+    X(OLD_POOL_PENDING, "ThreadPool", "pending_threads", ANCHOR_WORKER,        \
+      QH_OPTIONAL)                                                             \
+    X(OLD_POOL_CONDITION, "ThreadPool", "request_cond", ANCHOR_WORKER,         \
+      QH_OPTIONAL)                                                             \
+    X(OLD_POOL_LOCK, "ThreadPool", "lock.lock.__data.__lock", ANCHOR_WORKER,   \
+      QH_OPTIONAL)                                                             \
     X(LAIO_RET, "qemu_laiocb", "ret", ANCHOR_LAIO, QH_OPTIONAL)                \
     X(LURING_RET, "LuringRequest", "ret", ANCHOR_LURING, QH_OPTIONAL)          \
     X(MIRROR_OP_CO, "MirrorOp", "co", ANCHOR_MIRROR, QH_OPTIONAL)              \

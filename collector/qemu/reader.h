@@ -180,6 +180,9 @@ struct qh_error *qh_read_ram(struct qh_reader *reader) QH_MUST_CHECK;
 bool qh_is_ram(const struct qh_reader *reader, uint64_t start, uint64_t end);
 struct qh_error *qh_read_threads(struct qh_reader *reader) QH_MUST_CHECK;
 struct qh_error *qh_read_contexts(struct qh_reader *reader) QH_MUST_CHECK;
+/* The worker threads of a context (pool.c). */
+struct qh_error *qh_read_pool(struct qh_reader *reader,
+                              struct qh_context *context) QH_MUST_CHECK;
 /* The timers of one QEMUTimerListGroup's array; `context` 0: main loop. */
 struct qh_error *qh_read_timer_group(struct qh_reader *reader,
                                      struct raddr lists,

@@ -58,11 +58,15 @@ static bool tids_agree(struct qh_reader *reader)
     return false;
 }
 
-/* The word that a thread sleeps on, by the arguments of its system call. */
+/* The word that a thread sleeps on, by the arguments of its system call. One
+ * with a timeout goes on as restart_syscall(2) once it was stopped, with the
+ * arguments still there. */
 static bool futex_word(const struct qh_task *task, struct raddr *ret)
 {
     *ret = qh_raddr(task->regs.dwarf[QH_REG_RDI]);
-    return task->orig_rax == SYS_futex && ret->value;
+    return (task->orig_rax == SYS_futex ||
+            task->orig_rax == SYS_restart_syscall) &&
+           ret->value;
 }
 
 /* The object that the frame waits for: its parameter `name`, else what the
@@ -115,11 +119,12 @@ struct qh_error *qh_tell_mutex(struct qh_wait_maker *maker)
     return read_owner(maker, wait->object);
 }
 
-/* Whoever signals it is not known. */
+/* Whoever signals it is not known. Where the frames do not tell which one it
+ * is, the futex is some word of it. */
 struct qh_error *qh_tell_cond(struct qh_wait_maker *maker)
 {
     maker->wait->kind = QH_WAIT_COND;
-    find_object(maker, "cond", false, &maker->wait->object);
+    find_object(maker, "cond", true, &maker->wait->object);
     return NULL;
 }
 

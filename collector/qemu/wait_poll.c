@@ -298,6 +298,42 @@ static void find_owner(struct qh_wait_maker *maker, const char *function)
     }
 }
 
+static const struct qh_member
+    iothread_ctx = { "IOThread", "ctx", "iothread_run" },
+    iothread_stopping = { "IOThread", "stopping", "iothread_run" },
+    iothread_running = { "IOThread", "running", "iothread_run" };
+
+/* Whether `object` is the IOThread of the maker's thread. */
+static bool is_own_iothread(struct qh_wait_maker *maker, struct raddr object)
+{
+    struct raddr context = { 0 };
+
+    qh_error_destroy(qh_wait_link(maker, object, &iothread_ctx, &context));
+    return context.value && qh_raddr_equal(context, maker->thread->home);
+}
+
+/* A loop at rest; and whether it is to stop, where the frames tell whose it is
+ * (iothread.c). */
+static struct qh_error *tell_iothread(struct qh_wait_maker *maker)
+{
+    static const char *const names[] = { "iothread", "opaque" };
+    struct raddr object;
+
+    maker->wait->kind = QH_WAIT_EVENTS;
+    maker->wait->object = maker->thread->polls;
+    for (size_t i = 0; i < QH_COUNT(names); i++) {
+        if (qh_walk_knows(maker->reader, maker->walk, "iothread_run", names[i],
+                          &object.value) &&
+            is_own_iothread(maker, object)) {
+            QH_TRY(qh_wait_operand_of(maker, object, &iothread_stopping,
+                                      "stopping"));
+            return qh_wait_operand_of(maker, object, &iothread_running,
+                                      "running");
+        }
+    }
+    return NULL;
+}
+
 /* In aio_poll(): the functions right outside of it, down to the first that is
  * not inlined. */
 struct qh_error *qh_tell_poll(struct qh_wait_maker *maker)
@@ -316,9 +352,7 @@ struct qh_error *qh_tell_poll(struct qh_wait_maker *maker)
         maker->frame = i;
         wait->function = function;
         if (!strcmp(function, "iothread_run")) {
-            wait->kind = QH_WAIT_EVENTS;
-            wait->object = maker->thread->polls;
-            return NULL;
+            return tell_iothread(maker);
         }
         QH_TRY(tell_by_function(maker, function, &known));
         if (known) {

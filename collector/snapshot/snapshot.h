@@ -127,6 +127,19 @@ struct qh_bh {
     bool idle; /* it wakes nobody; the loop comes by within 10 ms */
 };
 
+/* The worker threads of a context (util/thread-pool.c). */
+struct qh_pool {
+    struct raddr address; /* of its ThreadPoolAio; 0: none, or not read */
+    struct raddr request; /* the first that no worker has taken, or 0 */
+    struct raddr request_address;
+    int32_t threads; /* cur_threads */
+    struct raddr threads_address;
+    bool starting; /* more of them are about to start */
+    bool locked;
+    struct raddr condition; /* what they wait on for work */
+    uint64_t condition_bytes;
+};
+
 struct qh_context {
     struct raddr address;
     const char *name; /* "main", "iohandler", "iothread io0", ... */
@@ -145,6 +158,7 @@ struct qh_context {
     bool graph_known;      /* whether graph_readers says anything */
     int32_t graph_readers; /* BdrvGraphRWlock.reader_count, may be < 0 */
     struct raddr graph_address;
+    struct qh_pool pool;
 };
 
 struct qh_timer {

@@ -33,6 +33,12 @@ FAULTS = {
     "timer-unserved": ("timer.expired-unserved", None, "never"),
     "owner-gone": ("lock.owner-gone", None, "never"),
     "owner-self": ("lock.owner-gone", None, "never"),
+    "handoff-lost": ("comutex.handoff-lost", None, "never"),
+    "handoff-unwoken": ("comutex.handoff-lost", None, "never"),
+    "rwlock-stalled": ("corwlock.stalled", None, "never"),
+    "stop-unkicked": ("iothread.stop-unkicked", None, "never"),
+    "pool-idle": ("threadpool.idle-worker", None, "timer"),
+    "throttle-unarmed": ("throttle.timer-unarmed", None, "never"),
     "kernel-stuck": ("kernel.stuck", None, "unknown"),
     "rcu-stalled": ("rcu.stalled", None, "unknown"),
 }
@@ -44,7 +50,7 @@ COMMANDS = {
     "erased-fired": "blockdev-del", "graph-unkicked": "blockdev-del",
     "condition-met": "x-call", "drain-unkicked": "x-drain",
     "owner-gone": "x-lock", "owner-self": "x-lock-twice",
-    "kernel-stuck": "x-lock",
+    "kernel-stuck": "x-lock", "stop-unkicked": "x-stop",
 }
 # A thread in state D can't be stopped, so something is not known.
 KERNEL = ("kernel-stuck", "kernel-alone")
@@ -118,6 +124,19 @@ def check_asked(told: dict[str, Any], finding: dict[str, Any]) -> None:
     assert finding["evidence"][0]["value"] == "1"
 
 
+def check_co_lock(told: dict[str, Any], finding: dict[str, Any]) -> None:
+    """The finding names the waiter, and the object that it waits for."""
+    waiter = next(c for c in told["coroutines"]
+                  if c["address"] == finding["coroutine"])
+    assert waiter["entry"] in ("want_mutex", "want_rwlock", "request")
+    wait = next(w for w in told["waits"]
+                if w["coroutine"] == finding["coroutine"])
+    assert wait["object"] in [e["address"]
+                                         for e in finding["evidence"]]
+    assert thread(told, finding["tid"])["iothread"] \
+        == ("io0" if waiter["entry"] == "request" else "io1")
+
+
 # Where the waiter of each stands; the main thread, unless it is told.
 WAITERS = {
     "condition-met": "aio_wait_bh_oneshot",
@@ -126,6 +145,8 @@ WAITERS = {
     "timer-unserved": "iothread_run",
     "owner-gone": "qemu_mutex_lock",
     "owner-self": "qemu_mutex_lock",
+    "stop-unkicked": "qemu_thread_join",
+    "pool-idle": "iothread_run",
     "kernel-stuck": "qemu_mutex_lock",
     "rcu-stalled": "wait_for_readers",
 }
@@ -199,6 +220,8 @@ def check(told: dict[str, Any], scenario: str, victim: Victim) -> None:
         check_asked(told, finding)
     elif rule.startswith("graph."):
         check_graph(told, finding)
+    elif rule.startswith(("co", "throttle")):
+        check_co_lock(told, finding)
     else:
         check_waiter(told, finding, scenario)
 
@@ -285,7 +308,7 @@ def test_capture(scenario: str, program: str, tmp_path: Path) -> None:
     if scenario != "busy":
         assert what_differs(told, live) is None
     for one, other in zip(told["findings"], live["findings"]):
-        if other["heals"] == "timer":
+        if other["heals"] == "timer" and other["heals_in_ns"] is not None:
             # The capture came first.
             assert one["heals_in_ns"] > other["heals_in_ns"] > 0
 
@@ -302,9 +325,9 @@ def what_differs(told: dict[str, Any], live: dict[str, Any]) -> str | None:
         return "context"
     threads = [dict(thread) for thread in told["threads"]]
     for one, other in zip(threads, live["threads"]):
-        # A poll(2) that was stopped once goes on under this name.
-        if (one["blocked_in"], other["blocked_in"]) \
-                == ("poll", "restart_syscall"):
+        # What has a timeout and was stopped once goes on under this name.
+        if one["blocked_in"] in ("poll", "futex") \
+                and other["blocked_in"] == "restart_syscall":
             one.update((key, other[key]) for key in ("blocked_in",
                                                      "timeout_ns"))
     for name, kept in {**told, "threads": threads}.items():

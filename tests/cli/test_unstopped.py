@@ -50,7 +50,7 @@ def check(told: dict[str, Any], scenario: str, pid: int) -> None:
         assert finding["waiter_tid"] == pid
     main = thread(told, pid)
     assert main["state"] == "blocked"
-    locks = COMMANDS.get(scenario, "").startswith("x-lock")
+    locks = COMMANDS.get(scenario, "").startswith(("x-lock", "x-stop"))
     assert main["blocked_in"] == ("futex" if locks else "ppoll")
     assert functions(main)[-1] == "_start"
     assert main["cut"] is None

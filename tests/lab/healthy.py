@@ -186,3 +186,37 @@ def busy_io(build: str, stress: bool, iothread: bool = True,
         worker.stop()
         run_tool([client, "-f", "raw", "-c",
                f"read -P 0x5a {PATTERN_AT} {PATTERN_LENGTH}", url])
+
+
+@contextmanager
+def throttled_io(build: str, stress: bool, limit: int = 2000,
+                 lab: Optional[Path] = None) -> Iterator[Worker]:
+    """A storage daemon whose iothread serves a disk of `limit` requests a
+    second over NBD, to a client that has more of them."""
+    lab = lab or lab_build.lab_folder()
+    with ExitStack() as stack:
+        qemu = stack.enter_context(Qemu(lab, build))
+        qemu.qmp.execute("object-add", {
+            "qom-type": "throttle-group", "id": "tg",
+            "limits": {"iops-total": limit}})
+        qemu.qmp.execute("blockdev-add", {
+            "driver": "throttle", "throttle-group": "tg", "node-name": "t0",
+            "file": {"driver": "null-co", "size": 1 << 30}})
+        qemu.qmp.execute("nbd-server-start", {
+            "addr": {"type": "unix", "data": {"path": str(qemu.nbd_socket)}}})
+        qemu.qmp.execute("block-export-add", {
+            "type": "nbd", "id": "e0", "node-name": "t0", "name": "t0",
+            "writable": True, "iothread": IOTHREAD})
+        if stress:
+            stack.enter_context(Stress(900))
+        url = f"nbd+unix:///t0?socket={qemu.nbd_socket}"
+
+        def step() -> None:
+            for extra in (["-w"], []):
+                run_tool([str(qemu.img), "bench", "-f", "raw", "-c",
+                          str(limit), "-d", "16", "-s", "4096", *extra, url])
+
+        worker = Worker(qemu, step)
+        stack.callback(worker.stop)
+        worker.start()
+        yield worker

@@ -132,8 +132,9 @@ def test_hundred_clients(lab: Path, qhang: Any) -> None:
     for one in waiting:
         assert one["wait"]["kind"] == "throttle"
         values = {o["what"]: o["value"] for o in one["wait"]["operands"]}
+        assert values.pop("throttle_state")
         assert values == {"pending reads": 0, "pending writes": wanted,
-                          "listed": 1}
+                          "restart_pending": 0, "listed": 1}
     for bucket in told["buckets"]:
         assert bucket["cut"] is None
         assert parked.functions(bucket)[-1] == "coroutine_trampoline"

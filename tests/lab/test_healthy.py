@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from healthy import busy_io, churn
+from healthy import busy_io, churn, throttled_io
 from labqhang import check_clean, diagnose_pid
 
 DIAGNOSES = 5
@@ -31,6 +31,15 @@ def test_io_under_stress(lab: Path, qhang: Any, build: str,
     """A faulty build that is not in its fault: reads and writes by NBD."""
     with busy_io(build, stress=True, iothread=iothread, lab=lab) as work:
         for _ in range(DIAGNOSES):
+            check_clean(diagnose_pid(work.qemu.pid))
+        work.wait_step()
+
+
+@pytest.mark.parametrize("stress", [False, True])
+def test_throttled(lab: Path, qhang: Any, stress: bool) -> None:
+    """Requests that are throttled, and let go in time."""
+    with throttled_io("stock", stress=stress, lab=lab) as work:
+        for _ in range(4 * DIAGNOSES):
             check_clean(diagnose_pid(work.qemu.pid))
         work.wait_step()
 

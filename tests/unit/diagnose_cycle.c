@@ -71,6 +71,95 @@ static void coroutines_alone(void **state)
     world_destroy(world);
 }
 
+static void assert_known(const struct world *world, const char *user,
+                         const char *fixed_in)
+{
+    struct qh_findings *findings = world_diagnose(world);
+
+    assert_int_equal(findings->count, 1);
+    assert_string_equal(findings->items[0].rule, "lock.cycle");
+    assert_string_equal(findings->items[0].user, user);
+    assert_int_equal(findings->items[0].fixed_in_count, fixed_in ? 1 : 0);
+    if (fixed_in) {
+        assert_string_equal(findings->items[0].fixed_in[0], fixed_in);
+    }
+    qh_findings_destroy(findings);
+}
+
+/* The main thread drains with the graph lock held, and a request of that node
+ * wants to read the graph. */
+static void drain_under_the_graph_lock_is_known(void **state)
+{
+    struct world *world = world_quiet();
+    struct qh_snapshot *s = world->snapshot;
+    struct raddr reader = qh_raddr(CO_ONE);
+
+    world_coroutine(world, CO_ONE, "blk_co_do_preadv");
+    s->graph.has_writer = 1;
+    s->graph.queue = &reader;
+    s->graph.queue_count = 1;
+    struct qh_wait *wait = world_wait(world, QH_WAIT_DRAIN, WORLD_MAIN_TID, 0);
+    wait->object = qh_raddr(MUTEX_A);
+    wait->owner_coroutine = reader;
+    world_wait(world, QH_WAIT_GRAPH_READ, 0, CO_ONE)->owner_tid =
+        WORLD_MAIN_TID;
+    world_stack(world, &world->main->stack, "ppoll", "aio_poll",
+                "bdrv_do_drained_begin", "job_dismiss", "main", NULL);
+    assert_known(world, "graph-lock.drain", "10.1");
+    world_destroy(world);
+}
+
+static void bql_in_a_poll_is_known(void **state)
+{
+    struct world *world = world_quiet();
+    struct qh_wait *wait = world_wait(world, QH_WAIT_BQL, WORLD_MAIN_TID, 0);
+
+    wait->object = qh_raddr(MUTEX_A);
+    wait->owner_tid = WORLD_OTHER_TID;
+    wait = world_wait(world, QH_WAIT_POLL, WORLD_OTHER_TID, 0);
+    wait->object = qh_raddr(0x1000);
+    wait->owner_tid = WORLD_MAIN_TID;
+    world_stack(world, &world->other->stack, "ppoll", "aio_poll", "bdrv_flush",
+                "migration_thread", NULL);
+    assert_known(world, "bql.poll", NULL);
+    world_destroy(world);
+}
+
+static void context_lock_is_known(void **state)
+{
+    struct world *world = abba();
+
+    world_stack(world, &world->io0->stack, "futex_wait",
+                "qemu_rec_mutex_lock_impl", "aio_context_acquire",
+                "iothread_run", NULL);
+    assert_known(world, "aio-context.lock", "8.2");
+    world_destroy(world);
+}
+
+static void wait_mirror_op(struct world *world, uint64_t waiter,
+                           uint64_t waited_for)
+{
+    struct qh_wait *wait = world_wait(world, QH_WAIT_CO_QUEUE, 0, waiter);
+
+    wait->object = qh_raddr(waited_for + 8);
+    wait->owner_coroutine = qh_raddr(waited_for);
+}
+
+static void mirror_operations_are_known(void **state)
+{
+    struct world *world = world_quiet();
+
+    world_coroutine(world, CO_ONE, "mirror_co_read");
+    struct qh_coroutine *two = world_coroutine(world, CO_TWO, "mirror_co_read");
+    world_stack(world, &two->stack, "qemu_coroutine_switch",
+                "qemu_co_queue_wait_impl", "mirror_wait_on_conflicts",
+                "mirror_co_read", NULL);
+    wait_mirror_op(world, CO_ONE, CO_TWO);
+    wait_mirror_op(world, CO_TWO, CO_ONE);
+    assert_known(world, "mirror.waiting-requests", "5.0");
+    world_destroy(world);
+}
+
 /* Its event has come, though it has not seen it yet. */
 static void runnable_thread_is_about_to_go_on(void **state)
 {
@@ -191,6 +280,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_each_participant),
         cmocka_unit_test(coroutines_alone),
+        cmocka_unit_test(drain_under_the_graph_lock_is_known),
+        cmocka_unit_test(bql_in_a_poll_is_known),
+        cmocka_unit_test(context_lock_is_known),
+        cmocka_unit_test(mirror_operations_are_known),
         cmocka_unit_test(runnable_thread_is_about_to_go_on),
         cmocka_unit_test(unlocking_thread_may_end_it),
         cmocka_unit_test(perhaps_awake_is_strong),

@@ -222,6 +222,24 @@ static void test_owner_gone(void **state)
     world_destroy(world);
 }
 
+/* QEMU's issue 3144: throttle groups of several iothreads. */
+static void test_owner_self_known(void **state)
+{
+    struct qh_wait *wait;
+    struct world *world = world_locked(&wait);
+
+    wait->owner_tid = WORLD_MAIN_TID;
+    struct qh_findings *findings = world_diagnose(world);
+    assert_null(findings->items[0].user);
+    qh_findings_destroy(findings);
+    world_stack(world, &world->main->stack, "futex_wait",
+                "qemu_mutex_lock_impl", "throttle_group_restart_queue", NULL);
+    findings = world_diagnose(world);
+    assert_string_equal(findings->items[0].user, "throttle-group.lock");
+    qh_findings_destroy(findings);
+    world_destroy(world);
+}
+
 /* Two that wait for one mutex make one finding. */
 static void test_owner_gone_once(void **state)
 {
@@ -424,6 +442,7 @@ int main(void)
         cmocka_unit_test(test_condition_met_worker_runs),
         cmocka_unit_test(test_owner_gone),
         cmocka_unit_test(test_owner_gone_once),
+        cmocka_unit_test(test_owner_self_known),
         cmocka_unit_test(test_kernel_stuck),
         cmocka_unit_test(test_kernel_moves),
         cmocka_unit_test(test_rcu_stalled),

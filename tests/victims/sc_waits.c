@@ -71,7 +71,11 @@ static void wait_asleep(void *opaque)
 
 static void wait_throttle(void *opaque)
 {
+    throttle_group_register_tgm(&member);
+    timer_mod_ns(&member.write_timer,
+                 qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + NANOSECONDS_PER_HOUR);
     throttle_group_co_io_limits_intercept(&member, 4096, 1);
+    timer_del(&member.write_timer);
     cfix_fetch_sub(&waiting, 1u);
 }
 
@@ -131,7 +135,6 @@ void run_waits(struct world *world)
     step_check(pipe(pipe_fds) == 0, "a pipe");
     qemu_co_rwlock_init(&rwlock);
     qemu_co_queue_init(&first_request.wait_queue);
-    qemu_co_queue_init(&member.throttled_reqs[1]);
     qemu_co_queue_init(&backend.queued_requests);
     aio_bh_schedule_oneshot(iohandler_get_aio_context(), "write_bh", write_bh,
                             NULL);

@@ -33,10 +33,12 @@ HANGS = {"wake-lost": SYS_PPOLL, "erased": SYS_PPOLL,
          "erased-fired": SYS_PPOLL, "graph-unkicked": SYS_PPOLL,
          "condition-met": SYS_PPOLL, "drain-unkicked": SYS_PPOLL,
          "drain-unread": SYS_PPOLL, "stop-cures": SYS_EPOLL_WAIT,
-         "owner-gone": SYS_FUTEX, "owner-self": SYS_FUTEX}
+         "owner-gone": SYS_FUTEX, "owner-self": SYS_FUTEX,
+         "stop-unkicked": SYS_FUTEX}
 # Something is stuck, and the main thread is not.
 SILENT = ["bh-unnotified", "timer-unserved", "rcu-stalled", "copy-lost",
-          "timeout-lost"]
+          "timeout-lost", "handoff-lost", "handoff-unwoken",
+          "rwlock-stalled", "pool-idle", "throttle-unarmed"]
 TWINS = ["wake-lost-twin", "erased-twin", "graph-unkicked-twin"]
 HELD = ["mid-wake", "mid-wake-spin", "mid-wake-entered", "mid-kick",
         "mid-notify", "mid-notify-wake", "runnable", "runnable-late",
@@ -49,11 +51,16 @@ WAITS = {"drain-waiting": ["returned x-drain"],
          "bql-asleep": ["returned x-drain"],
          "kernel-stuck": ["returned x-lock"],
          "kernel-alone": [], "rcu-running": [],
+         "mid-handoff": [], "handoff-behind": [], "handoff-queued": [],
+         "mid-rwlock": [], "stop-busy": ["returned x-stop"],
+         "mid-stop": [], "pool-busy": [], "mid-pool": [],
+         "throttle-armed": [], "mid-throttle": [],
          "mutex-order": ["returned x-lock-a"],
          "co-mutex-order": ["returned x-co-lock"],
          "bql-order": ["returned x-flush"]}
 HEALTHY = ["idle", "timer-waiting", "busy", "condition-met-twin", "bh-idle",
-           "timer-served", "copy-twin", "timeout-twin"]
+           "timer-served", "copy-twin", "timeout-twin",
+           "handoff-twin", "rwlock-twin"]
 # Its coroutines are what there is to see: tests/cli/test_waits.py.
 COROUTINES = ["waits"]
 

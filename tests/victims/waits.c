@@ -4,7 +4,10 @@
 
 #include <errno.h>
 
+#include "atomics.h"
 #include "runtime/aio.h"
+#include "runtime/window.h"
+#include "scenario.h"
 
 /* An observer finds out what a function waits for from its frame, so none may
  * be without one. */
@@ -40,7 +43,7 @@ WITH_FRAME void qemu_co_rwlock_rdlock(struct CoRwlock *lock)
     SIMPLEQ_INSERT_TAIL(&lock->tickets, &ticket, next);
     qemu_co_mutex_unlock(&lock->mutex);
     qemu_coroutine_yield();
-    lock->owners++;
+    step_check(cfix_load(&lock->owners) > 0, "it was counted as a reader");
 }
 
 /* Free when it is called, here. */
@@ -59,10 +62,13 @@ WITH_FRAME void qemu_co_rwlock_unlock(struct CoRwlock *lock)
     lock->owners = lock->owners < 0 ? 0 : lock->owners - 1;
     ticket = SIMPLEQ_FIRST(&lock->tickets);
     if (ticket) {
+        /* Counted here, so that nobody gets in before it. */
         SIMPLEQ_REMOVE_HEAD(&lock->tickets, next);
+        lock->owners++;
     }
     qemu_co_mutex_unlock(&lock->mutex);
     if (ticket) {
+        cfix_at(CFIX_RWLOCK_GRANTED);
         aio_co_wake(ticket->co);
     }
 }
@@ -148,6 +154,24 @@ WITH_FRAME void job_sleep_ns(struct Job *job, int64_t ns)
 void job_enter(struct Job *job)
 {
     aio_co_wake(job->co);
+}
+
+static WITH_FRAME void write_timer_cb(void *opaque)
+{
+    struct ThrottleGroupMember *tgm = opaque;
+
+    cfix_at(CFIX_THROTTLE_FIRED);
+    qemu_co_queue_next(&tgm->throttled_reqs[1]);
+}
+
+void throttle_group_register_tgm(struct ThrottleGroupMember *tgm)
+{
+    struct QEMUTimerListGroup *tlg = &qemu_get_current_aio_context()->tlg;
+
+    qemu_co_queue_init(&tgm->throttled_reqs[1]);
+    tgm->throttle_state = (struct ThrottleState *)tgm;
+    timer_init(&tgm->write_timer, tlg->tl[QEMU_CLOCK_REALTIME], write_timer_cb,
+               tgm);
 }
 
 WITH_FRAME void

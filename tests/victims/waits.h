@@ -58,8 +58,15 @@ void job_enter(struct Job *job);
 /* block/throttle-groups.c */
 struct ThrottleGroupMember {
     struct CoQueue throttled_reqs[2];
+    unsigned restart_pending;
+    /* The members with the same one are a group; here, one each. */
+    struct ThrottleState *throttle_state;
     unsigned pending_reqs[2];
+    struct QEMUTimer write_timer;
 };
+/* In the thread that is to run its timer. */
+void throttle_group_register_tgm(struct ThrottleGroupMember *tgm);
+/* Without the timer nothing lets a request go, but the one who says so. */
 void throttle_group_co_io_limits_intercept(struct ThrottleGroupMember *tgm,
                                            int64_t bytes, int direction);
 
