@@ -274,6 +274,8 @@ static struct qh_error *tell_queue(struct qh_co_waits *waits, size_t index,
         set_graph_owner(reader->snapshot, wait);
     } else if (wait->kind == QH_WAIT_DRAIN) {
         QH_TRY(name_object(reader, wait, QH_F_BLK_NAME, true));
+    } else if (wait->kind == QH_WAIT_THROTTLE) {
+        QH_TRY(qh_co_throttle_timer(reader, walk, wait));
     }
     return tell_listed(waits, QH_LIST_QUEUE, index, queue, wait);
 }

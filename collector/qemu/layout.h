@@ -153,6 +153,15 @@ enum qh_presence { QH_OPTIONAL, QH_REQUIRED };
       QH_OPTIONAL)                                                             \
     X(TGM_RESTARTS, "ThrottleGroupMember", "restart_pending", ANCHOR_THROTTLE, \
       QH_OPTIONAL)                                                             \
+    X(TGM_READ_TIMER, "ThrottleGroupMember", "throttle_timers.timers[0]",      \
+      ANCHOR_THROTTLE, QH_OPTIONAL)                                            \
+    X(TGM_WRITE_TIMER, "ThrottleGroupMember", "throttle_timers.timers[1]",     \
+      ANCHOR_THROTTLE, QH_OPTIONAL)                                            \
+    X(GROUP_STATE, "ThrottleGroup", "ts", ANCHOR_THROTTLE, QH_OPTIONAL)        \
+    X(GROUP_READ_TOKEN, "ThrottleGroup", "tokens[0]", ANCHOR_THROTTLE,         \
+      QH_OPTIONAL)                                                             \
+    X(GROUP_WRITE_TOKEN, "ThrottleGroup", "tokens[1]", ANCHOR_THROTTLE,        \
+      QH_OPTIONAL)                                                             \
     X(TASKS_BUSY, "AioTaskPool", "busy_tasks", ANCHOR_TASK, QH_OPTIONAL)       \
     X(WORKER_RET, "ThreadPoolCo", "ret", ANCHOR_WORKER, QH_OPTIONAL)           \
     X(CTX_POOL, "AioContext", "thread_pool", ANCHOR_ASYNC, QH_OPTIONAL)        \

@@ -14,6 +14,7 @@ from alike import nodes, three_ways
 from forced import forced
 from forced_waits import OTHER_IOTHREAD, co_mutexes, joining, throttled
 from labqhang import UNKICKED, Diagnosis, check_clean, diagnose_pid
+from parked import HOLDER
 from race import GRAPH, HANG
 from waits import guest_draining
 
@@ -132,6 +133,26 @@ def test_bql_order(lab: Path, qhang: Any, tmp_path: Path) -> None:
     assert graph["nodes"][edges["bql", "thread"]["to"]]["tid"] == guest.pid
     assert "vcpu" in graph["nodes"][edges["thread", "bql"]["from"]]["name"]
     assert graph["cycles"] == [], got.told()
+
+
+def test_throttle(lab: Path, qhang: Any, tmp_path: Path) -> None:
+    """An export that cannot be closed, down to the throttle's timer."""
+    with throttled(lab) as qemu:
+        got = three_ways(qemu, tmp_path)
+    check_clean(got)
+    assert kinds(got, got.report["graph"]["chain"]) \
+        == ["thread", "poll", "coroutine", "request", "timer"], got.told()
+    start, poll, trip, request, timer = chain(got)
+    assert start["tid"] == qemu.pid
+    assert poll["name"] == "blk_exp_close_all_type (z0)", got.told()
+    assert trip["name"].endswith(" nbd_trip"), got.told()
+    assert request["name"] == HOLDER, got.told()
+    # A byte a second: as many seconds as the first request had bytes.
+    assert timer["name"].startswith("timer, fires in 18 h"), got.told()
+    [armed] = got.report["timers"]
+    assert armed["address"] == timer["address"], got.told()
+    assert armed["callback"] == "write_timer_cb", got.told()
+    assert len(note(got, RIGHTLY)) == 1, got.told()
 
 
 def test_graph_writer(lab: Path, qhang: Any, tmp_path: Path) -> None:
