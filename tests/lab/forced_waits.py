@@ -68,13 +68,11 @@ def _write(stack: ExitStack, qemu: Qemu, name: str, count: int = 1) -> None:
     clients.send()
 
 
-def _drain_all(qemu: Qemu) -> None:
-    """The main thread drains all nodes, which a reopen begins with."""
+def drain_all(qemu: Qemu) -> None:
+    """Sends what has the main thread drain all nodes: a reopen."""
     node = {"driver": "null-co", "node-name": "n0"}
     qemu.qmp.execute("blockdev-add", node, QMP_S)
     qemu.qmp.send("blockdev-reopen", {"options": [node]})
-    if qemu.qmp.answered(NO_ANSWER_S):
-        raise NotForced("nothing was in flight")
 
 
 # CoMutexes.
@@ -161,7 +159,9 @@ def co_mutexes(lab: Path, circle: bool, build: str = "graphfix"
             until_parked(server, parked.HOLDER)
         with Gdb() as gdb:
             _cross(stack, qemu, gdb, circle)
-        _drain_all(qemu)
+        drain_all(qemu)
+        if qemu.qmp.answered(NO_ANSWER_S):
+            raise NotForced("nothing was in flight")
         yield qemu
 
 
@@ -226,10 +226,10 @@ def _join(qemu: Qemu, gdb: Gdb, tid: int) -> None:
 # A throttle.
 
 @contextmanager
-def throttled(lab: Path, timer: bool = True, build: str = "graphfix"
-              ) -> Iterator[Qemu]:
-    """A storage daemon whose main thread waits for the end of an export, in
-    which a throttle holds a request back for an hour.
+def throttled(lab: Path, timer: bool = True, close: bool = True,
+              build: str = "graphfix") -> Iterator[Qemu]:
+    """A storage daemon with an export in which a throttle holds a request
+    back for hours; the main thread waits for its end, to `close` it.
 
     No drain waits for that: it has the throttle let everything go.  Without
     the `timer` gdb has taken that off its list, so that nothing ends it.
@@ -253,9 +253,10 @@ def throttled(lab: Path, timer: bool = True, build: str = "graphfix"
             with Gdb() as gdb:
                 gdb.attach(qemu.pid)
                 _take_timer(gdb)
-        qemu.qmp.send("nbd-server-stop")
-        if qemu.qmp.answered(NO_ANSWER_S):
-            raise NotForced("the export ended")
+        if close:
+            qemu.qmp.send("nbd-server-stop")
+            if qemu.qmp.answered(NO_ANSWER_S):
+                raise NotForced("the export ended")
         yield qemu
 
 

@@ -12,7 +12,8 @@ from typing import Any, Callable
 import build as lab_build
 from alike import nodes, three_ways
 from forced import forced
-from forced_waits import OTHER_IOTHREAD, co_mutexes, joining, throttled
+from forced_waits import (OTHER_IOTHREAD, QMP_S, co_mutexes, drain_all,
+                          joining, throttled)
 from labqhang import UNKICKED, Diagnosis, check_clean, diagnose_pid
 from parked import HOLDER
 from race import GRAPH, HANG
@@ -153,6 +154,31 @@ def test_throttle(lab: Path, qhang: Any, tmp_path: Path) -> None:
     assert armed["address"] == timer["address"], got.told()
     assert armed["callback"] == "write_timer_cb", got.told()
     assert len(note(got, RIGHTLY)) == 1, got.told()
+
+
+def test_throttle_timer_lost(lab: Path, qhang: Any, tmp_path: Path) -> None:
+    """The same with the timer gone: it is said, and not that it is right."""
+    with throttled(lab, timer=False) as qemu:
+        got = three_ways(qemu, tmp_path)
+    [finding] = got.report["findings"]
+    assert (finding["rule"], finding["certainty"], finding["waiter_tid"]) \
+        == ("throttle.timer-unarmed", "proof", qemu.pid), got.told()
+    assert kinds(got, got.report["graph"]["chain"]) \
+        == ["thread", "poll", "coroutine", "request", "timer"], got.told()
+    _, _, trip, _, timer = chain(got)
+    assert finding["coroutine"] == trip["address"], got.told()
+    assert finding["evidence"][-1]["address"] == timer["address"], got.told()
+    assert timer["name"] == "a timer that is gone", got.told()
+    assert note(got, RIGHTLY) == [], got.told()
+
+
+def test_throttle_drained(lab: Path, qhang: Any) -> None:
+    """What ends it, as its page says."""
+    with throttled(lab, timer=False, close=False) as qemu:
+        assert diagnose_pid(qemu.pid).rules() == ["throttle.timer-unarmed"]
+        drain_all(qemu)
+        qemu.qmp.answer(QMP_S)
+        check_clean(diagnose_pid(qemu.pid))
 
 
 def test_graph_writer(lab: Path, qhang: Any, tmp_path: Path) -> None:
