@@ -5,6 +5,7 @@ SPDX-License-Identifier: GPL-2.0-or-later
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any, Callable
@@ -88,6 +89,8 @@ def test_co_mutex_circle(lab: Path, qhang: Any, tmp_path: Path) -> None:
 def test_co_mutex_order(lab: Path, qhang: Any, tmp_path: Path) -> None:
     """The same, but that the second one waits for its disk."""
     with co_mutexes(lab, circle=False) as qemu:
+        sockets = {int(entry.name): os.readlink(entry) for entry
+                   in Path(f"/proc/{qemu.pid}/fd").iterdir()}
         got = three_ways(qemu, tmp_path)
     check_clean(got)
     assert kinds(got, got.report["graph"]["chain"]) == [
@@ -95,6 +98,12 @@ def test_co_mutex_order(lab: Path, qhang: Any, tmp_path: Path) -> None:
     ], got.told()
     assert got.report["graph"]["cycles"] == [], got.told()
     assert len(note(got, RIGHTLY)) == 1, got.told()
+    waits = [wait for wait in got.report["waits"] if wait["kind"] == "fd"
+             and wait["coroutine"] == chain(got)[-2]["address"]]
+    [fd] = [operand["value"] for operand in waits[0]["operands"]
+            if operand["what"] == "fd"]
+    assert sockets[fd].startswith("socket:"), (fd, sockets)
+    assert chain(got)[-1]["name"] == f"qio_channel_yield (fd {fd})"
 
 
 def test_bql_circle(lab: Path, qhang: Any, tmp_path: Path) -> None:
