@@ -23,13 +23,11 @@ from labqemu import IOTHREAD, Qemu
 from nbdclient import WRITE, Clients
 from race.mi import Gdb
 from race.symbols import Symbols
-from waits import until_parked
+from waits import DRAIN, until_main_in, until_parked
 
 OTHER_IOTHREAD = "io1"
 QMP_S = 60.0
 STOP_S = 20.0
-# How long an answer is looked for that must not come.
-NO_ANSWER_S = 0.2
 CLUSTER = 65536
 
 
@@ -160,8 +158,7 @@ def co_mutexes(lab: Path, circle: bool, build: str = "graphfix"
         with Gdb() as gdb:
             _cross(stack, qemu, gdb, circle)
         drain_all(qemu)
-        if qemu.qmp.answered(NO_ANSWER_S):
-            raise NotForced("nothing was in flight")
+        until_main_in(qemu, DRAIN)
         yield qemu
 
 
@@ -204,8 +201,7 @@ def joining(lab: Path, build: str = "graphfix") -> Iterator[Qemu]:
                    if one["id"] == OTHER_IOTHREAD)
         with Gdb() as gdb:
             _join(qemu, gdb, tid)
-        if qemu.qmp.answered(NO_ANSWER_S):
-            raise NotForced("the iothread ended")
+        until_main_in(qemu, "qemu_thread_join")
         yield qemu
 
 
@@ -255,8 +251,7 @@ def throttled(lab: Path, timer: bool = True, close: bool = True,
                 _take_timer(gdb)
         if close:
             qemu.qmp.send("nbd-server-stop")
-            if qemu.qmp.answered(NO_ANSWER_S):
-                raise NotForced("the export ended")
+            until_main_in(qemu, "blk_exp_close_all_type")
         yield qemu
 
 

@@ -23,7 +23,7 @@ from race.qemu import die_with_parent
 
 SLOW_NODE = "n0"
 LATENCY_NS = 600 * 10**9
-ANSWER_S = 0.2
+DRAIN = "bdrv_drain_all_begin"
 BEGIN_TIMEOUT_S = 60.0
 SLOW = {"driver": "null-co", "node-name": SLOW_NODE, "size": 1 << 20,
         "latency-ns": LATENCY_NS}
@@ -61,11 +61,19 @@ def until_parked(qemu: Qemu, function: str) -> None:
             raise WorkFailed(f"no coroutine comes to {function}")
 
 
+def until_main_in(qemu: Qemu, function: str) -> None:
+    """Until the main thread waits in the function, asleep."""
+    deadline = time.monotonic() + BEGIN_TIMEOUT_S
+    while not any(wait["tid"] == qemu.pid and wait["function"] == function
+                  for wait in diagnose_pid(qemu.pid).report["waits"]):
+        if time.monotonic() > deadline:
+            raise WorkFailed(f"the main thread does not come to {function}")
+
+
 def _drain(qemu: Qemu) -> None:
     """Leaves the main thread draining, which a reopen begins with."""
     qemu.qmp.send("blockdev-reopen", {"options": [SLOW]})
-    if qemu.qmp.answered(ANSWER_S):
-        raise WorkFailed(f"no write to {SLOW_NODE} began")
+    until_main_in(qemu, DRAIN)
 
 
 @contextmanager
