@@ -170,13 +170,12 @@ def test_throttle_timer_lost(lab: Path, qhang: Any, tmp_path: Path) -> None:
     with throttled(lab, timer=False) as qemu:
         got = three_ways(qemu, tmp_path)
     [finding] = got.report["findings"]
-    assert (finding["rule"], finding["certainty"], finding["waiter_tid"]) \
-        == ("throttle.timer-unarmed", "proof", qemu.pid), got.told()
+    assert (finding["rule"], finding["certainty"]) \
+        == ("throttle.timer-unarmed", "proof"), got.told()
     assert kinds(got, got.report["graph"]["chain"]) \
         == ["thread", "poll", "coroutine", "request", "timer"], got.told()
     _, _, trip, _, timer = chain(got)
     assert finding["coroutine"] == trip["address"], got.told()
-    assert finding["evidence"][-1]["address"] == timer["address"], got.told()
     assert timer["name"] == "a timer that is gone", got.told()
     assert note(got, RIGHTLY) == [], got.told()
 
