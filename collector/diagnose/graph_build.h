@@ -49,6 +49,13 @@ struct qh_error *qh_graph_edge(struct qh_graph_builder *builder, size_t from,
                                size_t to, const char *why,
                                enum qh_certainty certainty) QH_MUST_CHECK;
 
+/* "timer, fires in 12 s"; without the time where it is QH_TIME_UNKNOWN. NULL
+ * when memory is short. */
+const char *qh_graph_timer_name(struct qh_graph_builder *builder,
+                                int64_t left_ns);
+/* What a timer that is on no list is called. */
+extern const char qh_graph_timer_gone[];
+
 /* The main thread, or NULL. */
 const struct qh_thread *qh_graph_main(const struct qh_snapshot *snapshot);
 /* The node of a context. */

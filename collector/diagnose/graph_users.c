@@ -5,20 +5,27 @@
 
 /* --- sleepers --- */
 
-static const char *timer_name(struct qh_graph_builder *builder,
-                              const struct qh_sleeper *sleeper)
+const char qh_graph_timer_gone[] = "a timer that is gone";
+
+const char *qh_graph_timer_name(struct qh_graph_builder *builder,
+                                int64_t left_ns)
 {
-    if (!sleeper->timer_linked) {
-        return "a timer that is gone";
-    }
-    if (sleeper->left_ns == QH_TIME_UNKNOWN) {
+    if (left_ns == QH_TIME_UNKNOWN) {
         return "timer";
     }
-    if (sleeper->left_ns < 0) {
+    if (left_ns < 0) {
         return "timer, overdue";
     }
     return qh_arena_printf(&builder->graph->arena, "timer, fires in %s",
-                           qh_duration(sleeper->left_ns).text);
+                           qh_duration(left_ns).text);
+}
+
+static const char *timer_name(struct qh_graph_builder *builder,
+                              const struct qh_sleeper *sleeper)
+{
+    return sleeper->timer_linked
+               ? qh_graph_timer_name(builder, sleeper->left_ns)
+               : qh_graph_timer_gone;
 }
 
 /* block/qcow2.c, cache_clean_timer_co_locked_del_and_wait(): the cleaner's end

@@ -159,6 +159,42 @@ static struct qh_error *add_owners(struct qh_graph_builder *builder,
     return NULL;
 }
 
+/* What is left of the timer that ends it; one on no list never fires. */
+static const char *ending_name(struct qh_graph_builder *builder,
+                               struct raddr address)
+{
+    const struct qh_snapshot *snapshot = builder->snapshot;
+
+    for (size_t i = 0; i < snapshot->timer_count; i++) {
+        const struct qh_timer *timer = &snapshot->timers[i];
+        if (qh_raddr_equal(timer->address, address)) {
+            int64_t left_ns =
+                qh_snapshot_left_ns(snapshot, timer->clock, timer->expire_ns);
+            return qh_graph_timer_name(builder, left_ns);
+        }
+    }
+    return qh_graph_timer_gone;
+}
+
+static struct qh_error *add_ending(struct qh_graph_builder *builder,
+                                   const struct qh_wait *wait, size_t from)
+{
+    size_t timer;
+
+    if (!wait->timer.value) {
+        return NULL;
+    }
+    /* Many wait for one timer: it is looked for once. */
+    bool known =
+        qh_pair_find(&builder->nodes, QH_NODE_TIMER, wait->timer.value);
+    QH_TRY(qh_graph_node(builder, QH_NODE_TIMER, wait->timer.value, &timer));
+    if (!known) {
+        QH_TRY(qh_graph_named(builder, QH_NODE_TIMER, wait->timer.value,
+                              ending_name(builder, wait->timer), &timer));
+    }
+    return qh_graph_edge(builder, from, timer, "let go by", QH_SUSPECT);
+}
+
 /* A bottom half has its context for a node, where the reader told that. */
 static bool has_object(const struct qh_graph_builder *builder,
                        const struct qh_wait *wait)
@@ -208,6 +244,7 @@ static struct qh_error *add_wait(struct qh_graph_builder *builder,
                           object_name(builder, wait), &object));
     QH_TRY(qh_graph_edge(builder, waiter, object, words[wait->kind].waits,
                          QH_PROOF));
+    QH_TRY(add_ending(builder, wait, object));
     return add_owners(builder, wait, object);
 }
 

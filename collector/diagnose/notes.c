@@ -1,5 +1,7 @@
 /* Context: what is good to know beside the findings, and no fault.
  * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/units.h"
+#include "diagnose/graph.h"
 #include "diagnose/poll.h"
 #include "diagnose/wait.h"
 
@@ -105,6 +107,9 @@ static size_t bql_waiters(const struct qh_snapshot *snapshot)
     return count;
 }
 
+/* A poll that ends within it is no sleep: loops wake up so often anyhow. */
+#define SHORT_SLEEP_NS INT64_C(1000000000)
+
 static struct qh_error *note_bql(const struct qh_snapshot *snapshot,
                                  struct qh_findings *findings)
 {
@@ -115,19 +120,29 @@ static struct qh_error *note_bql(const struct qh_snapshot *snapshot,
         owner ? qh_wait_of(snapshot, owner->tid) : NULL;
 
     if (!snapshot->bql_owner || !owner || !waiters ||
-        owner->state != QH_THREAD_BLOCKED || owner->timeout_ns >= 0) {
+        owner->state != QH_THREAD_BLOCKED ||
+        (owner->timeout_ns >= 0 && owner->timeout_ns < SHORT_SLEEP_NS)) {
         return NULL;
+    }
+    bool below = wait && wait->function;
+    const char *pause =
+        owner->timeout_ns < 0
+            ? ""
+            : qh_arena_printf(&findings->arena, ", for up to %s",
+                              qh_duration(owner->timeout_ns).text);
+    if (!pause) {
+        return qh_error_no_memory();
     }
     return qh_note_add(
         findings, "bql.held-asleep", owner->tid,
         qh_arena_printf(&findings->arena,
-                        "thread %d (%s) holds the BQL and sleeps in %s%s%s; "
+                        "thread %d (%s) holds the BQL and sleeps in %s%s%s%s; "
                         "%zu other%s wait%s for it",
                         (int)owner->tid, thread_name(owner),
                         owner->blocked_in ? owner->blocked_in : "the kernel",
-                        wait && wait->function ? " below " : "",
-                        wait && wait->function ? wait->function : "", waiters,
-                        waiters == 1 ? "" : "s", waiters == 1 ? "s" : ""));
+                        below ? " below " : "", below ? wait->function : "",
+                        pause, waiters, waiters == 1 ? "" : "s",
+                        waiters == 1 ? "s" : ""));
 }
 
 static bool is_found(const struct qh_findings *findings, pid_t waiter)
@@ -140,8 +155,31 @@ static bool is_found(const struct qh_findings *findings, pid_t waiter)
     return false;
 }
 
+/* Whether the chain from the main thread leads to a finding or a cycle. */
+static struct qh_error *stands_behind(const struct qh_snapshot *snapshot,
+                                      const struct qh_findings *findings,
+                                      bool *ret)
+{
+    QH_CLEANUP(qh_wait_graph_guard) struct qh_wait_graph *graph = NULL;
+
+    *ret = false;
+    if (!findings->count) {
+        return NULL;
+    }
+    QH_TRY(qh_wait_graph_build(snapshot, findings, &graph));
+    if (!graph->chain_count ||
+        graph->nodes[graph->chain[0]].tid != snapshot->pid) {
+        return NULL;
+    }
+    for (size_t i = 0; i < graph->chain_count; i++) {
+        const struct qh_wait_node *node = &graph->nodes[graph->chain[i]];
+        *ret |= node->finding || node->cycle;
+    }
+    return NULL;
+}
+
 /* The main thread, in a poll of its own for what has not come yet; a finding
- * about it says more. */
+ * about it says more, and so does one about whom it stands behind. */
 static struct qh_error *note_rightly(const struct qh_snapshot *snapshot,
                                      struct qh_findings *findings)
 {
@@ -149,6 +187,7 @@ static struct qh_error *note_rightly(const struct qh_snapshot *snapshot,
     const struct qh_operand *open = wait ? qh_wait_open_operand(wait) : NULL;
     const struct qh_thread *thread =
         qh_snapshot_thread(snapshot, snapshot->pid);
+    bool behind;
 
     if (thread && thread->perhaps_asleep &&
         qh_poll_is_of(&thread->stack, NULL)) {
@@ -157,6 +196,10 @@ static struct qh_error *note_rightly(const struct qh_snapshot *snapshot,
     }
     if (!open || !thread || thread->state != QH_THREAD_BLOCKED ||
         !wait->function || is_found(findings, thread->tid)) {
+        return NULL;
+    }
+    QH_TRY(stands_behind(snapshot, findings, &behind));
+    if (behind) {
         return NULL;
     }
     bool named = wait->object_name && *wait->object_name;

@@ -274,8 +274,63 @@ static struct qh_error *tell_queue(struct qh_co_waits *waits, size_t index,
         set_graph_owner(reader->snapshot, wait);
     } else if (wait->kind == QH_WAIT_DRAIN) {
         QH_TRY(name_object(reader, wait, QH_F_BLK_NAME, true));
+    } else if (wait->kind == QH_WAIT_THROTTLE) {
+        QH_TRY(qh_co_throttle_timer(reader, walk, wait));
     }
     return tell_listed(waits, QH_LIST_QUEUE, index, queue, wait);
+}
+
+/* "fd 23", behind the channel's own name where QEMU gave it one. */
+static struct qh_error *name_channel(struct qh_reader *reader,
+                                     struct qh_wait *wait)
+{
+    const struct qh_operand *fd =
+        wait->operand_count ? &wait->operands[wait->operand_count - 1] : NULL;
+    const char *name = wait->object_name;
+
+    if (!fd || strcmp(fd->what, "fd") || !fd->known) {
+        return NULL;
+    }
+    wait->object_name =
+        qh_arena_printf(&reader->snapshot->arena, "%s%sfd %d", name ? name : "",
+                        name ? ", " : "", (int)fd->value);
+    return wait->object_name ? NULL : qh_error_no_memory();
+}
+
+/* The file descriptor of a channel, which each kind keeps in its own place: by
+ * the function of its class that would hand it to an AioContext. One of TLS
+ * has the descriptor of its master. Source of facts: io/channel-*.c. */
+static struct qh_error *tell_channel(struct qh_reader *reader,
+                                     struct qh_wait *wait)
+{
+    static const struct {
+        const char *function;
+        enum qh_field_id fd;
+    } kinds[] = {
+        { "qio_channel_socket_set_aio_fd_handler", QH_F_CHANNEL_SOCKET_FD },
+        { "qio_channel_file_set_aio_fd_handler", QH_F_CHANNEL_FILE_FD },
+    };
+    struct raddr channel = wait->object;
+
+    QH_TRY(name_object(reader, wait, QH_F_CHANNEL_NAME, true));
+    for (int layer = 0; layer < 2 && channel.value; layer++) {
+        struct raddr class = link_of(reader, channel, QH_F_CHANNEL_CLASS);
+        struct raddr handler = link_of(reader, class, QH_F_CHANNEL_CLASS_AIO);
+        const char *name =
+            handler.value ? qh_function_name(reader, handler) : NULL;
+        for (size_t i = 0; name && i < QH_COUNT(kinds); i++) {
+            if (!strcmp(name, kinds[i].function)) {
+                QH_TRY(qh_co_operand_field(reader, wait, "fd", channel,
+                                           kinds[i].fd));
+                return name_channel(reader, wait);
+            }
+        }
+        if (!name || strcmp(name, "qio_channel_tls_set_aio_fd_handler")) {
+            return NULL;
+        }
+        channel = link_of(reader, channel, QH_F_CHANNEL_TLS_MASTER);
+    }
+    return NULL;
 }
 
 /* A job sleeps, or it waits to be entered: a timer tells which. */
@@ -329,6 +384,9 @@ static struct qh_error *tell_yield(struct qh_co_waits *waits, size_t index,
     }
     if (wait->kind == QH_WAIT_JOB_PAUSE) {
         return tell_job(reader, wait);
+    }
+    if (row && !strcmp(row->function, "qio_channel_yield")) {
+        return tell_channel(reader, wait);
     }
     if (wait->kind == QH_WAIT_BH &&
         qh_raddr_equal(snapshot->qmp_coroutine, coroutine->address)) {

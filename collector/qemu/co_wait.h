@@ -10,7 +10,7 @@
 
 #include "qemu/reader.h"
 
-enum { QH_MAX_OPERANDS = 6 };
+enum { QH_MAX_OPERANDS = 7, QH_ROW_OPERANDS = 5 };
 
 /* A function that waits. */
 struct qh_co_row {
@@ -21,7 +21,7 @@ struct qh_co_row {
     struct {
         const char *what; /* NULL: no more */
         enum qh_field_id field;
-    } operands[QH_MAX_OPERANDS - 1];
+    } operands[QH_ROW_OPERANDS];
 };
 
 /* The row of a function that yields, or that waits in a CoQueue; or NULL. */
@@ -54,6 +54,14 @@ enum qh_co_list { QH_LIST_MUTEX, QH_LIST_QUEUE, QH_LIST_RWLOCK };
 struct qh_error *qh_co_list_walk(struct qh_co_waits *waits,
                                  enum qh_co_list kind,
                                  struct raddr object) QH_MUST_CHECK;
+
+/*
+ * Adds the timer that lets a throttled request go; none where it cannot be
+ * told (throttle.c).
+ */
+struct qh_error *qh_co_throttle_timer(struct qh_reader *reader,
+                                      const struct qh_walk *walk,
+                                      struct qh_wait *wait) QH_MUST_CHECK;
 
 /* Fills the wait of the coroutine at `index`. */
 struct qh_error *qh_co_tell(struct qh_co_waits *waits, size_t index,

@@ -27,6 +27,9 @@
 #define ANCHOR_CO_LOCK "qemu_co_mutex_lock"    /* qemu-coroutine-lock.c */
 #define ANCHOR_CO_IO "yield_until_fd_readable" /* qemu-coroutine-io.c */
 #define ANCHOR_CHANNEL "qio_channel_yield"     /* io/channel.c */
+#define ANCHOR_SOCKET "qio_channel_socket_new" /* io/channel-socket.c */
+#define ANCHOR_CHANNEL_FILE "qio_channel_file_new_fd" /* io/channel-file.c */
+#define ANCHOR_TLS "qio_channel_tls_new_client"       /* io/channel-tls.c */
 #define ANCHOR_JOB "job_pause_point"           /* job.c */
 #define ANCHOR_BACKEND "blk_new"               /* block-backend.c */
 #define ANCHOR_IO "bdrv_co_preadv_part"        /* block/io.c */
@@ -129,6 +132,16 @@ enum qh_presence { QH_OPTIONAL, QH_REQUIRED };
       QH_OPTIONAL)                                                             \
     X(CHANNEL_WRITER, "QIOChannel", "write_coroutine", ANCHOR_CHANNEL,         \
       QH_OPTIONAL)                                                             \
+    X(CHANNEL_NAME, "QIOChannel", "name", ANCHOR_CHANNEL, QH_OPTIONAL)         \
+    X(CHANNEL_CLASS, "QIOChannel", "parent.class", ANCHOR_CHANNEL,             \
+      QH_OPTIONAL)                                                             \
+    X(CHANNEL_CLASS_AIO, "QIOChannelClass", "io_set_aio_fd_handler",           \
+      ANCHOR_CHANNEL, QH_OPTIONAL)                                             \
+    X(CHANNEL_SOCKET_FD, "QIOChannelSocket", "fd", ANCHOR_SOCKET,              \
+      QH_OPTIONAL)                                                             \
+    X(CHANNEL_FILE_FD, "QIOChannelFile", "fd", ANCHOR_CHANNEL_FILE,            \
+      QH_OPTIONAL)                                                             \
+    X(CHANNEL_TLS_MASTER, "QIOChannelTLS", "master", ANCHOR_TLS, QH_OPTIONAL)  \
     X(JOB_ID, "Job", "id", ANCHOR_JOB, QH_OPTIONAL)                            \
     X(JOB_PAUSE_COUNT, "Job", "pause_count", ANCHOR_JOB, QH_OPTIONAL)          \
     X(JOB_PAUSED, "Job", "paused", ANCHOR_JOB, QH_OPTIONAL)                    \
@@ -152,6 +165,15 @@ enum qh_presence { QH_OPTIONAL, QH_REQUIRED };
     X(TGM_STATE, "ThrottleGroupMember", "throttle_state", ANCHOR_THROTTLE,      \
       QH_OPTIONAL)                                                             \
     X(TGM_RESTARTS, "ThrottleGroupMember", "restart_pending", ANCHOR_THROTTLE, \
+      QH_OPTIONAL)                                                             \
+    X(TGM_READ_TIMER, "ThrottleGroupMember", "throttle_timers.timers[0]",      \
+      ANCHOR_THROTTLE, QH_OPTIONAL)                                            \
+    X(TGM_WRITE_TIMER, "ThrottleGroupMember", "throttle_timers.timers[1]",     \
+      ANCHOR_THROTTLE, QH_OPTIONAL)                                            \
+    X(GROUP_STATE, "ThrottleGroup", "ts", ANCHOR_THROTTLE, QH_OPTIONAL)        \
+    X(GROUP_READ_TOKEN, "ThrottleGroup", "tokens[0]", ANCHOR_THROTTLE,         \
+      QH_OPTIONAL)                                                             \
+    X(GROUP_WRITE_TOKEN, "ThrottleGroup", "tokens[1]", ANCHOR_THROTTLE,        \
       QH_OPTIONAL)                                                             \
     X(TASKS_BUSY, "AioTaskPool", "busy_tasks", ANCHOR_TASK, QH_OPTIONAL)       \
     X(WORKER_RET, "ThreadPoolCo", "ret", ANCHOR_WORKER, QH_OPTIONAL)           \

@@ -72,7 +72,7 @@ static struct qh_error *read_variables(struct qh_reader *reader,
                                        struct qh_thread_work *work)
 {
     const struct qh_task *task = work->task;
-    uint64_t bql;
+    uint64_t bql, cpu;
 
     QH_TRY(read_guard(reader, task->fs_base));
     QH_TRY(
@@ -88,6 +88,12 @@ static struct qh_error *read_variables(struct qh_reader *reader,
     /* renamed in 9.0 (commit 195801d700c0) */
     QH_TRY(read_renamed_tls(reader, task, "co_tls_bql_locked",
                             "co_tls_iothread_locked", 1, &bql));
+    /* Out of TCG's generated code no stack can be walked to the function that
+     * tells the role. Source: accel/tcg/tcg-accel-ops-*.c, accel/kvm/. */
+    QH_TRY(read_tls(reader, task, "current_cpu", 8, &cpu));
+    if (cpu && thread->role == QH_ROLE_OTHER) {
+        thread->role = QH_ROLE_VCPU;
+    }
     thread->holds_bql = bql != 0;
     thread->coroutine = work->current;
     return NULL;

@@ -199,6 +199,52 @@ static struct qh_error *count_exports(struct qh_wait_maker *maker,
     return NULL;
 }
 
+/* Whether the coroutine does a request of the export's, and does not only wait
+ * for the client's next one (nbd/server.c, nbd_trip()). */
+static struct qh_error *does_request(struct qh_wait_maker *maker,
+                                     const struct qh_coroutine *coroutine,
+                                     struct raddr export, bool *ret)
+{
+    static const char anchor[] = "nbd_trip";
+    static const struct qh_member of = { "NBDRequestData", "client", anchor };
+    static const struct qh_member served = { "NBDClient", "exp", anchor };
+    static const struct qh_member receiver = { "NBDClient", "recv_coroutine",
+                                               anchor };
+    struct raddr client, of_client, receives;
+
+    *ret = false;
+    QH_TRY(qh_wait_link(maker, coroutine->entry_arg, &of, &client));
+    if (!client.value) {
+        return NULL;
+    }
+    QH_TRY(qh_wait_link(maker, client, &served, &of_client));
+    QH_TRY(qh_wait_link(maker, client, &receiver, &receives));
+    *ret = qh_raddr_equal(of_client, export) &&
+           !qh_raddr_equal(receives, coroutine->address);
+    return NULL;
+}
+
+/* A request that keeps the export; good to know, and no more. */
+static void find_trip(struct qh_wait_maker *maker)
+{
+    struct qh_wait *wait = maker->wait;
+    const struct qh_snapshot *snapshot = maker->reader->snapshot;
+
+    for (size_t i = 0; i < snapshot->coroutine_count; i++) {
+        const struct qh_coroutine *coroutine = &snapshot->coroutines[i];
+        bool does = false;
+        if (coroutine->state != QH_CO_SUSPENDED || !coroutine->entry ||
+            strcmp(coroutine->entry, "nbd_trip")) {
+            continue;
+        }
+        qh_error_destroy(does_request(maker, coroutine, wait->object, &does));
+        if (does) {
+            wait->owner_coroutine = coroutine->address;
+            return;
+        }
+    }
+}
+
 static struct qh_error *tell_exports(struct qh_wait_maker *maker)
 {
     struct raddr list = { 0 };
@@ -210,6 +256,9 @@ static struct qh_error *tell_exports(struct qh_wait_maker *maker)
     maker->wait->kind = QH_WAIT_POLL;
     if (!error) {
         error = count_exports(maker, list, &count, &all);
+    }
+    if (!error && count) {
+        find_trip(maker);
     }
     if (!error && all && count) {
         error = qh_error_new(QH_ERR_ABSENT, "the frame does not tell which "

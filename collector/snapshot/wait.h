@@ -66,6 +66,7 @@ struct qh_wait {
      * both are where it is not known or nobody in particular. */
     pid_t owner_tid;
     struct raddr owner_coroutine;
+    struct raddr timer; /* QEMUTimer that ends the wait, or 0 */
     struct qh_operand *operands;
     size_t operand_count;
     /* Live: an operand was read after the target ran on, so that it need not

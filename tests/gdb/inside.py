@@ -28,8 +28,15 @@ def older() -> Iterator[gdb.Frame]:
         frame = frame.older()
 
 
-def _value(value: gdb.Value) -> Any:
-    """An int, or a text; None when the compiler has done away with it."""
+def _value(frame: gdb.Frame, symbol: gdb.Symbol, block: gdb.Block) -> Any:
+    """An int, or a text; None when the compiler has done away with it, which
+    gdb says by an error where the address is what is gone (clang's code)."""
+    try:
+        value = frame.read_var(symbol, block)
+    except gdb.error as error:
+        if "optimized out" in str(error):
+            return None
+        raise
     if value.is_optimized_out:
         return None
     if value.type.strip_typedefs().code in SCALARS:
@@ -49,8 +56,7 @@ def variables(frame: gdb.Frame) -> tuple[dict[str, Any], dict[str, Any]]:
         for symbol in block:
             if symbol.is_argument or symbol.is_variable:
                 into = arguments if symbol.is_argument else local
-                into.setdefault(symbol.name,
-                                _value(frame.read_var(symbol, block)))
+                into.setdefault(symbol.name, _value(frame, symbol, block))
         if block.function:
             break
         block = block.superblock
@@ -181,15 +187,16 @@ def _registers() -> dict[int, dict[str, str]]:
 
 
 def state(core: str = "") -> dict[str, Any]:
-    """Everything that a command must leave as it was; `core` is the file."""
+    """Everything that a command must leave as it was; `core` is the file, of
+    which only the caller has the time to read all."""
     thread = gdb.selected_thread()
     frame = gdb.selected_frame()
     place = [thread.num, frame.level(), hex(frame.pc()), frame.name(),
              frame.read_register("rsp").format_string(format="x")]
     inferior = gdb.selected_inferior()
     if core:
-        content = Path(core).read_bytes()
-        memory = hashlib.sha256(content).hexdigest(), len(content)
+        stat = os.stat(core)
+        memory = f"{stat.st_ino} {stat.st_ctime_ns}", stat.st_size
         kernel: list[str] = []
     else:
         memory = _memory(inferior.pid)

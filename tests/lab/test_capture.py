@@ -16,37 +16,17 @@ import pytest
 import build as lab_build
 import hang as lab_hang
 import stockdebs
+from alike import capture, findings
 from forced import forced
 from labapt import LabError, SourceMissing
 from labqemu import Qemu
 from labqhang import (UNKICKED, WAKE_LOST, Diagnosis, check_clean,
                       check_erased, check_unkicked, check_wake_lost, diagnose,
-                      diagnose_core, diagnose_pid, qhang_program, truth_of_pid)
+                      diagnose_core, diagnose_pid, truth_of_pid)
 from pattern_guest import PATTERN, pattern_guest, pattern_places
 from race import ERASED, GRAPH, HANG, WAKE_BEFORE_ARM
 
 MOST_BYTES = 5_000_000
-ALIKE = ("rule", "user", "certainty", "heals", "fixed_in", "tid",
-         "waiter_tid", "coroutine")
-
-
-def capture(pid: int, core: Path) -> str:
-    """Captures; what it says."""
-    done = subprocess.run([qhang_program(), "capture", str(pid), "-o", core],
-                          check=True, stdin=subprocess.DEVNULL, text=True,
-                          stdout=subprocess.PIPE, timeout=60)
-    return done.stdout
-
-
-def findings(got: Diagnosis) -> list[Any]:
-    """The findings without what goes with the time or the samples."""
-    told = []
-    for finding in got.report["findings"]:
-        evidence = [(item["address"], re.sub(r"\d+ s ahead", "N s ahead",
-                                             f"{item}"))
-                    for item in finding["evidence"]]
-        told.append(({key: finding[key] for key in ALIKE}, evidence))
-    return told
 
 
 def both(pid: int, exe: Path, core: Path) -> tuple[Diagnosis, Diagnosis]:

@@ -133,6 +133,8 @@ def test_hundred_clients(lab: Path, qhang: Any) -> None:
         assert one["wait"]["kind"] == "throttle"
         values = {o["what"]: o["value"] for o in one["wait"]["operands"]}
         assert values.pop("throttle_state")
+        # The group's one timer, which is armed.
+        assert values.pop("expire_time") > 0
         assert values == {"pending reads": 0, "pending writes": wanted,
                           "restart_pending": 0, "listed": 1}
     for bucket in told["buckets"]:

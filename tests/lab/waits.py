@@ -14,14 +14,16 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Iterator
 
+import parked
 from guest import Guest
 from healthy import WorkFailed
 from labqemu import Qemu
+from labqhang import diagnose_pid
 from race.qemu import die_with_parent
 
 SLOW_NODE = "n0"
 LATENCY_NS = 600 * 10**9
-ANSWER_S = 1.0
+DRAIN = "bdrv_drain_all_begin"
 BEGIN_TIMEOUT_S = 60.0
 SLOW = {"driver": "null-co", "node-name": SLOW_NODE, "size": 1 << 20,
         "latency-ns": LATENCY_NS}
@@ -29,7 +31,12 @@ URL = "nbd+unix:///e1?socket={}"
 
 
 def _begin_slow_write(stack: ExitStack, qemu: Qemu) -> None:
-    """Sends one write that will stay in flight; it may not have begun."""
+    """Begins one write that will stay in flight.
+
+    A client that came only once the main thread drains would not be quiesced
+    (10.2: nbd/server.c, nbd_drained_begin() is for those that are there), and
+    each nbd_drained_poll() would wake it again: a drain that spins.
+    """
     qemu.qmp.execute("blockdev-add", SLOW)
     qemu.qmp.execute("nbd-server-start", {
         "addr": {"type": "unix", "data": {"path": str(qemu.nbd_socket)}}})
@@ -43,19 +50,30 @@ def _begin_slow_write(stack: ExitStack, qemu: Qemu) -> None:
         preexec_fn=die_with_parent)
     stack.callback(client.wait)
     stack.callback(client.kill)
+    until_parked(qemu, parked.SLEEPER)
 
 
-def _wait_for_drain(qemu: Qemu) -> None:
-    """Leaves the main thread draining, which a reopen begins with.
-
-    A reopen that is answered came before the write: it is sent again.
-    """
+def until_parked(qemu: Qemu, function: str) -> None:
+    """Until a coroutine waits in the function."""
     deadline = time.monotonic() + BEGIN_TIMEOUT_S
-    while time.monotonic() < deadline:
-        qemu.qmp.send("blockdev-reopen", {"options": [SLOW]})
-        if not qemu.qmp.answered(ANSWER_S):
-            return
-    raise WorkFailed(f"no write to {SLOW_NODE} began")
+    while not parked.in_function(diagnose_pid(qemu.pid).report, function):
+        if time.monotonic() > deadline:
+            raise WorkFailed(f"no coroutine comes to {function}")
+
+
+def until_main_in(qemu: Qemu, function: str) -> None:
+    """Until the main thread waits in the function, asleep."""
+    deadline = time.monotonic() + BEGIN_TIMEOUT_S
+    while not any(wait["tid"] == qemu.pid and wait["function"] == function
+                  for wait in diagnose_pid(qemu.pid).report["waits"]):
+        if time.monotonic() > deadline:
+            raise WorkFailed(f"the main thread does not come to {function}")
+
+
+def _drain(qemu: Qemu) -> None:
+    """Leaves the main thread draining, which a reopen begins with."""
+    qemu.qmp.send("blockdev-reopen", {"options": [SLOW]})
+    until_main_in(qemu, DRAIN)
 
 
 @contextmanager
@@ -64,7 +82,7 @@ def draining(lab: Path, build: str = "fixed") -> Iterator[Qemu]:
     with ExitStack() as stack:
         qemu = stack.enter_context(Qemu(lab, build))
         _begin_slow_write(stack, qemu)
-        _wait_for_drain(qemu)
+        _drain(qemu)
         yield qemu
 
 
@@ -74,5 +92,5 @@ def guest_draining(lab: Path, build: str = "graphfix") -> Iterator[Guest]:
     with ExitStack() as stack:
         guest = stack.enter_context(Guest(lab, build))
         _begin_slow_write(stack, guest)
-        _wait_for_drain(guest)
+        _drain(guest)
         yield guest

@@ -54,7 +54,7 @@ static void wait_co_mutex(struct world *world, uint64_t coroutine,
     wait->owner_coroutine = qh_raddr(holder);
 }
 
-static void coroutines_alone(void **state)
+static struct world *two_coroutines(void)
 {
     struct world *world = world_quiet();
 
@@ -62,6 +62,37 @@ static void coroutines_alone(void **state)
     world_coroutine(world, CO_TWO, "two");
     wait_co_mutex(world, CO_ONE, MUTEX_A, CO_TWO);
     wait_co_mutex(world, CO_TWO, MUTEX_B, CO_ONE);
+    return world;
+}
+
+/* A drain that such a coroutine keeps busy does not wait rightly. */
+static void drain_behind_it(void **state)
+{
+    static struct qh_operand in_flight = { "in_flight", { 0 }, 1, true };
+
+    for (int circle = 0; circle < 2; circle++) {
+        struct world *world = two_coroutines();
+        struct qh_wait *wait =
+            world_wait(world, QH_WAIT_DRAIN, WORLD_MAIN_TID, 0);
+        wait->function = "bdrv_drain_all_begin";
+        wait->operands = &in_flight;
+        wait->operand_count = 1;
+        wait->owner_coroutine = qh_raddr(CO_ONE);
+        if (!circle) {
+            world->snapshot->waits[1].owner_coroutine = qh_raddr(0);
+        }
+        struct qh_findings *findings = world_diagnose(world);
+        assert_int_equal(findings->count, circle);
+        assert_int_equal(findings->note_count, !circle);
+        qh_findings_destroy(findings);
+        world_destroy(world);
+    }
+}
+
+static void coroutines_alone(void **state)
+{
+    struct world *world = two_coroutines();
+
     struct qh_findings *findings = world_diagnose(world);
     assert_int_equal(findings->count, 1);
     assert_string_equal(findings->items[0].summary, "deadlock of 2 coroutines");
@@ -284,6 +315,7 @@ int main(void)
         cmocka_unit_test(bql_in_a_poll_is_known),
         cmocka_unit_test(context_lock_is_known),
         cmocka_unit_test(mirror_operations_are_known),
+        cmocka_unit_test(drain_behind_it),
         cmocka_unit_test(runnable_thread_is_about_to_go_on),
         cmocka_unit_test(unlocking_thread_may_end_it),
         cmocka_unit_test(perhaps_awake_is_strong),

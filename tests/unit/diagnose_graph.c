@@ -272,7 +272,9 @@ static void test_bql_note(void **state)
     world_stack(world, &world->other->stack, "futex_wait", "bql_lock_impl",
                 NULL);
     assert_true(has_note(world, "bql.held-asleep", WORLD_MAIN_TID));
-    world->main->timeout_ns = S_NS; /* it will go on by itself */
+    world->main->timeout_ns = S_NS; /* others stand still so long */
+    assert_true(has_note(world, "bql.held-asleep", WORLD_MAIN_TID));
+    world->main->timeout_ns = S_NS - 1;
     assert_false(has_note(world, "bql.held-asleep", WORLD_MAIN_TID));
     world->main->timeout_ns = -1;
     world->main->state = QH_THREAD_RUNNABLE;
