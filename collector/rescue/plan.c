@@ -7,10 +7,14 @@
 /* A time that is past by any clock; -1 would mean "not armed". */
 enum { LONG_AGO_NS = 1 };
 
+/* What is so already is not written. */
 static void add_write(struct qh_rescue_plan *plan, struct raddr address,
                       uint64_t before, uint64_t after, const char *name,
                       const char *why)
 {
+    if (before == after) {
+        return;
+    }
     plan->writes[plan->write_count++] = (struct qh_rescue_write){
         .word = { address, before, after }, .name = name, .why = why
     };

@@ -43,9 +43,9 @@ static struct qh_error *look_until_gone(struct qh_qemu *qemu,
     int unseen = 0;
 
     while (unseen < UNSEEN_LOOKS) {
-        int64_t at_ns = now_ns();
         bool there;
         QH_TRY(look(qemu, finding, &there));
+        int64_t at_ns = now_ns();
         if (there) {
             unseen = 0;
             outcome->took_ns = QH_TIME_UNKNOWN;
