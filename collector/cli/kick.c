@@ -13,6 +13,9 @@
 enum { MAX_KICKS = 16 };
 /* How long it is watched whether it goes on. */
 enum { WATCH_S = 5, MAX_WATCH_S = 3600 };
+/* On a busy host the threads may be on their way in every sample of a session;
+ * then there is another. */
+enum { MAX_SESSIONS = 4 };
 
 enum {
     OPTION_YES = 'y',
@@ -105,7 +108,6 @@ static bool ask(const struct kick *kick)
 {
     char answer[16] = "";
 
-    fflush(stdout);
     fprintf(stderr, "\nDo this to process %d? [y/N] ",
             (int)qh_target_process(kick->target)->pid);
     if (!fgets(answer, sizeof(answer), stdin)) {
@@ -142,6 +144,7 @@ static struct qh_error *kick_shown(struct kick *kick,
     QH_TRY(qh_rescue(kick->target, kick->qemu, finding, QH_RESCUE_DRY, NULL,
                      &plan));
     qh_kick_text_plan(&report, &plan, stdout);
+    fflush(stdout); /* should it be cut short, this was said */
     if (kick->request->dry) {
         return NULL;
     }
@@ -187,14 +190,38 @@ static struct qh_error *nothing_hangs(const struct kick *kick,
 {
     pid_t pid = qh_target_process(kick->target)->pid;
 
-    return qh_error_tid(
-        qh_error_new(QH_ERR_REFUSED, "no hang found in process %d%s; nothing "
+    const char *but = session->findings->unsettled
+                          ? ", but it never stood still"
+                      : session->snapshot->gap_count
+                          ? ", but not all of it could be read"
+                          : "";
+
+    return qh_error_tid(qh_error_new(QH_ERR_REFUSED,
+                                     "no hang found in process %d%s; nothing "
                                      "was written",
-                     (int)pid,
-                     session->snapshot->gap_count ? ", but not all of it could "
-                                                    "be read"
-                                                  : ""),
-        pid);
+                                     (int)pid, but),
+                        pid);
+}
+
+static struct qh_error *diagnose(struct kick *kick, struct qh_session *ret)
+{
+    struct qh_session session = QH_SESSION_EMPTY;
+
+    for (int taken = 1;; taken++) {
+        struct qh_error *error =
+            qh_session_take(kick->target, kick->qemu, false, &session);
+        if (error) {
+            qh_session_deinit(&session);
+            return error;
+        }
+        if (session.findings->count || !session.findings->unsettled ||
+            taken == MAX_SESSIONS) {
+            *ret = session;
+            return NULL;
+        }
+        qh_session_deinit(&session);
+        session = (struct qh_session)QH_SESSION_EMPTY;
+    }
 }
 
 /* Diagnoses, kicks the first hang that has not had its turn, and again. */
@@ -204,7 +231,7 @@ static struct qh_error *kick_all(struct kick *kick)
         QH_CLEANUP(qh_session_deinit)
         struct qh_session session = QH_SESSION_EMPTY;
 
-        QH_TRY(qh_session_take(kick->target, kick->qemu, false, &session));
+        QH_TRY(diagnose(kick, &session));
         const struct qh_finding *finding = next_finding(kick, &session);
         if (!finding && !kick->tried_count) {
             return nothing_hangs(kick, &session);

@@ -82,14 +82,14 @@ void qh_kick_text_refusal(const struct qh_report *report,
                           const struct qh_error *refusal, FILE *out)
 {
     struct qh_wrap wrap;
-    char address[32];
+    char address[32], text[512];
 
+    snprintf(text, sizeof(text), "%s; nothing was written", refusal->message);
     fputc('\n', out);
     qh_wrap_begin_flush(&wrap, out, HEADLINE_INDENT);
     qh_text_coloured(report, &wrap, "1;33", "REFUSED");
     qh_wrap_piece(&wrap, "");
-    qh_wrap_words(&wrap, refusal->message);
-    qh_wrap_words(&wrap, "; nothing was written");
+    qh_wrap_words(&wrap, text);
     if (refusal->has_address) {
         snprintf(address, sizeof(address), "0x%" PRIx64,
                  refusal->address.value);

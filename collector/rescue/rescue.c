@@ -3,6 +3,11 @@
 #include "rescue/check.h"
 
 #include <string.h>
+#include <time.h>
+
+/* A thread that a stop has woken needs a moment to go back to sleep. */
+enum { MAX_ATTEMPTS = 5 };
+static const struct timespec attempt_pause = { .tv_nsec = 100000000 };
 
 /* One moment of the stopped target, proved and read. */
 struct moment {
@@ -154,36 +159,53 @@ static struct qh_error *carry_out(struct qh_target *target,
     return doubt(qh_target_write(target, words, plan->write_count));
 }
 
-static struct qh_error *rescue_stopped(struct qh_target *target,
-                                       struct qh_qemu *qemu,
-                                       const struct qh_finding *finding,
-                                       enum qh_rescue_mode mode,
-                                       const struct qh_rescue_plan *agreed,
-                                       struct qh_rescue_plan *ret_plan)
+static struct qh_error *refuse_unless_still(const struct qh_target *target)
+{
+    QH_CLEANUP(qh_error_guard)
+    struct qh_error *moves = qh_target_check_still(target);
+
+    return moves ? qh_error_tid(qh_refuse(qh_raddr(0), "%s", moves->message),
+                                moves->tid)
+                 : NULL;
+}
+
+/* What is asked for, and what comes of it. */
+struct rescue {
+    struct qh_target *target;
+    struct qh_qemu *qemu;
+    const struct qh_finding *finding;
+    enum qh_rescue_mode mode;
+    const struct qh_rescue_plan *agreed;
+    struct qh_rescue_plan plan;
+    bool unsettled; /* it was refused because somebody was just moving */
+};
+
+static struct qh_error *rescue_stopped(struct rescue *rescue)
 {
     QH_CLEANUP(moment_deinit) struct moment moment = { 0 };
-    struct qh_rescue_plan plan;
 
-    QH_TRY(take_moment(qemu, &moment));
-    const struct qh_finding *now = find_again(&moment, finding);
-    QH_TRY(check_again(now, finding));
-    QH_TRY(make_plan(qemu, &moment, now, &plan));
-    if (agreed) {
-        QH_TRY(check_agreed(agreed, &plan));
+    QH_TRY(take_moment(rescue->qemu, &moment));
+    const struct qh_finding *now = find_again(&moment, rescue->finding);
+    rescue->unsettled = !now && moment.findings->unsettled;
+    QH_TRY(check_again(now, rescue->finding));
+    QH_TRY(make_plan(rescue->qemu, &moment, now, &rescue->plan));
+    if (rescue->agreed) {
+        QH_TRY(check_agreed(rescue->agreed, &rescue->plan));
     }
-    struct qh_error *moves = qh_target_check_still(target);
-    if (moves) {
-        struct qh_error *refusal =
-            qh_error_tid(qh_refuse(qh_raddr(0), "%s", moves->message),
-                         moves->tid);
-        qh_error_destroy(moves);
-        return refusal;
-    }
-    if (mode == QH_RESCUE_DO) {
-        QH_TRY(carry_out(target, &plan));
-    }
-    *ret_plan = plan;
-    return NULL;
+    QH_TRY(refuse_unless_still(rescue->target));
+    return rescue->mode == QH_RESCUE_DO
+               ? carry_out(rescue->target, &rescue->plan)
+               : NULL;
+}
+
+static struct qh_error *attempt(struct rescue *rescue)
+{
+    rescue->unsettled = false;
+    QH_TRY(qh_target_stop(rescue->target));
+    QH_CLEANUP(qh_target_resume_guard)
+    struct qh_target *stopped __attribute__((unused)) = rescue->target;
+
+    return rescue_stopped(rescue);
 }
 
 struct qh_error *qh_rescue(struct qh_target *target, struct qh_qemu *qemu,
@@ -192,11 +214,24 @@ struct qh_error *qh_rescue(struct qh_target *target, struct qh_qemu *qemu,
                            const struct qh_rescue_plan *agreed,
                            struct qh_rescue_plan *ret_plan)
 {
-    QH_TRY(qh_target_stop(target));
-    QH_CLEANUP(qh_target_resume_guard)
-    struct qh_target *stopped __attribute__((unused)) = target;
+    struct rescue rescue = { .target = target,
+                             .qemu = qemu,
+                             .finding = finding,
+                             .mode = mode,
+                             .agreed = agreed };
 
-    return rescue_stopped(target, qemu, finding, mode, agreed, ret_plan);
+    for (int attempts = 1;; attempts++) {
+        struct qh_error *error = attempt(&rescue);
+        if (!error) {
+            *ret_plan = rescue.plan;
+            return NULL;
+        }
+        if (!rescue.unsettled || attempts == MAX_ATTEMPTS) {
+            return error;
+        }
+        qh_error_destroy(error);
+        nanosleep(&attempt_pause, NULL);
+    }
 }
 
 /* One context; `*ret` whether it was notified, or would be. */

@@ -72,7 +72,8 @@ enum qh_rescue_mode { QH_RESCUE_DRY, QH_RESCUE_DO };
 /*
  * Stops the target, proves `finding` anew, makes the plan, carries it out
  * unless `mode` is DRY, and lets the target go. `agreed` is a plan that was
- * shown before and must not have changed, or NULL. Errors, after all of which
+ * shown before and must not have changed, or NULL. Where a thread is caught on
+ * its way back to sleep, it is tried again a little later. Errors, after all of which
  * nothing was written: REFUSED (what was in doubt), those of the stop and of
  * the eventfd, EXITED.
  */
