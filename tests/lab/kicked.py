@@ -9,6 +9,7 @@ from before.  When the QEMU has ended, both must be whole.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import threading
 import time
@@ -40,6 +41,13 @@ SECOND_IMAGE = "second.qcow2"
 SECOND_IOTHREAD = "io1"
 
 
+class KickFailed(Exception):
+    """The kick did not end the hang, or something was lost."""
+
+
+UNITS_S = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
+
+
 @dataclass(frozen=True)
 class Kick:
     """One run of `qhang kick`."""
@@ -48,6 +56,14 @@ class Kick:
     stdout: str
     stderr: str
     seconds: float
+
+    def took_s(self) -> float:
+        """From when the target was let go until its waiter had gone on."""
+        told = re.search(r"^UNSTUCK +after ([0-9.]+) (\w+)$", self.stdout,
+                         re.MULTILINE)
+        if not told:
+            raise KickFailed(self.told())
+        return float(told[1]) * UNITS_S[told[2]]
 
     def told(self) -> str:
         """For a failed assertion."""
@@ -186,7 +202,7 @@ def _finish_rounds(qemu: Qemu, command: str) -> int:
             kicks += 1
             done = kick(qemu.pid)
             if done.status or not qemu.qmp.answered(ANSWER_S):
-                raise WorkFailed(done.told()) from None
+                raise KickFailed(done.told()) from None
 
     if command == "blockdev-add":
         answered(lambda: qemu.delete(3.0))
@@ -217,10 +233,10 @@ def rescue(hang: Hang, second: SecondDisk) -> Rescued:
     before = second.steps
     done = kick(hang.pid)
     if done.status:
-        raise WorkFailed(done.told())
+        raise KickFailed(done.told())
     began = time.monotonic()
     if not hang.goes_on(ANSWER_S):
-        raise WorkFailed(f"no answer {ANSWER_S} s after the kick:\n"
+        raise KickFailed(f"no answer {ANSWER_S} s after the kick:\n"
                          + done.told())
     answer_s = time.monotonic() - began
     more = _finish_rounds(hang.qemu, hang.command)
@@ -262,7 +278,7 @@ def rescue_forced(build: str, interleaving: str, fired: bool = False,
             _wait_fired(qemu.pid)
         done = kick(qemu.pid)
         if done.status or not qemu.qmp.answered(ANSWER_S):
-            raise WorkFailed(done.told())
+            raise KickFailed(done.told())
         qemu.delete(STEP_TIMEOUT_S)
         return done
 
