@@ -283,39 +283,40 @@ static int status_of(const struct kick *kick)
     return kick->stuck || kick->left ? QH_EXIT_FINDING : QH_EXIT_CLEAN;
 }
 
-static int read_seconds(const struct qh_command *command, const char *text,
-                        int64_t *ret_ns)
+static bool read_seconds(const struct qh_command *command, const char *text,
+                         int64_t *ret_ns)
 {
     char *end;
     double seconds = strtod(text, &end);
 
     if (*text < '0' || *text > '9' || *end || !(seconds <= MAX_WATCH_S)) {
-        return qh_usage_error(command, "--wait %.40s: give seconds, %d at most",
-                              text, MAX_WATCH_S);
+        qh_usage_error(command, "--wait %.40s: give seconds, %d at most", text,
+                       MAX_WATCH_S);
+        return false;
     }
     *ret_ns = (int64_t)(seconds * 1e9);
-    return 0;
+    return true;
 }
 
-static int take_option(const struct qh_command *command, int code,
-                       struct request *request)
+static bool take_option(const struct qh_command *command, int code,
+                        void *opaque)
 {
+    struct request *request = opaque;
+
     switch (code) {
     case OPTION_YES:
         request->yes = true;
-        return 0;
+        return true;
     case OPTION_DRY:
         request->dry = true;
-        return 0;
+        return true;
     case OPTION_NOTIFY:
         request->notify = true;
-        return 0;
+        return true;
     case OPTION_WAIT:
         return read_seconds(command, optarg, &request->watch_ns);
     default:
-        return qh_subject_option(&request->subject, code, optarg)
-                   ? 0
-                   : QH_EXIT_USAGE;
+        return qh_subject_option(&request->subject, code, optarg);
     }
 }
 
@@ -345,18 +346,12 @@ static int run(const struct qh_command *command, int argc, char **argv)
 {
     struct request request = { .watch_ns = WATCH_S * INT64_C(1000000000) };
     QH_CLEANUP(kick_deinit) struct kick kick = { .request = &request };
-    int code, status = 0;
+    int status;
 
-    while (!status && (code = qh_next_option(command, argc, argv)) != -1) {
-        if (code == QH_OPTION_HELP) {
-            qh_print_help(command, stdout);
-            return QH_EXIT_CLEAN;
-        }
-        status = take_option(command, code, &request);
+    if (!qh_read_options(command, argc, argv, take_option, &request, &status)) {
+        return status;
     }
-    if (!status) {
-        status = check(command, argc, argv, &request);
-    }
+    status = check(command, argc, argv, &request);
     if (status) {
         return status;
     }
