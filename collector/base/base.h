@@ -58,6 +58,8 @@
     X(QH_ERR_WRONG_EXE, "wrong-exe",                                           \
       "give the very executable that made the core with --exe")                \
     X(QH_ERR_ARCH, "architecture", "qhang reads x86-64 processes and cores")   \
+    X(QH_ERR_REFUSED, "refused",                                               \
+      "nothing was written; keep a core with `qhang capture`, and look there") \
     X(QH_ERR_SYSTEM, "system", "see the error of the system above")
 
 enum qh_error_code {

@@ -50,6 +50,7 @@ extern const struct qh_command qh_command_capture;
 extern const struct qh_command qh_command_coroutines;
 extern const struct qh_command qh_command_diagnose;
 extern const struct qh_command qh_command_explain;
+extern const struct qh_command qh_command_kick;
 extern const struct qh_command qh_command_list;
 extern const struct qh_command qh_command_verify;
 

@@ -9,6 +9,7 @@
 
 static const struct qh_command *const commands[] = {
     &qh_command_diagnose,
+    &qh_command_kick,
     &qh_command_coroutines,
     &qh_command_capture,
     &qh_command_list,

@@ -55,6 +55,11 @@ bool qh_poll_is_of(const struct qh_backtrace *stack, const char *function)
     return true;
 }
 
+struct raddr qh_poll_notify(const struct qh_poll_view *view)
+{
+    return view->polled ? view->polled->address : qh_raddr(0);
+}
+
 enum qh_quiet qh_poll_context_quiet(const struct qh_context *polled)
 {
     if (!polled) {

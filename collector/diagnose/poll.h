@@ -27,6 +27,9 @@ struct qh_poll_view qh_poll_view(const struct qh_snapshot *snapshot,
  * one runs. */
 bool qh_poll_is_of(const struct qh_backtrace *stack, const char *function);
 
+/* The AioContext whose notifier ends the poll. */
+struct raddr qh_poll_notify(const struct qh_poll_view *view);
+
 /* Whether nothing in the polled context is about to end the poll. */
 enum qh_quiet qh_poll_context_quiet(const struct qh_context *polled);
 

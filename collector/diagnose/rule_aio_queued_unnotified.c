@@ -102,6 +102,7 @@ static struct qh_error *judge(const struct qh_snapshot *snapshot,
         .rule = "aio.queued-unnotified",
         .tid = loop->tid,
         .waiter = loop->tid,
+        .context = context->address,
         .summary = "work is queued, and its loop was not woken",
         .fingerprint = fingerprint_of(context, loop),
     };

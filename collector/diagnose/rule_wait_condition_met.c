@@ -67,6 +67,7 @@ static struct qh_error *judge(const struct qh_poll_view *view,
         .rule = "wait.condition-met",
         .tid = wait->tid,
         .waiter = wait->tid,
+        .context = qh_poll_notify(view),
         .summary = "a wait whose condition is met: no kick",
         .fingerprint = fingerprint_of(view, wait),
     };

@@ -74,6 +74,10 @@ enum qh_presence { QH_OPTIONAL, QH_REQUIRED };
     X(CTX_NOTIFIER, "AioContext", "notifier", ANCHOR_ASYNC, QH_REQUIRED)       \
     X(CTX_NOTIFIER_FD, "AioContext", "notifier.rfd", ANCHOR_ASYNC,             \
       QH_REQUIRED)                                                             \
+    X(CTX_NOTIFIER_WFD, "AioContext", "notifier.wfd", ANCHOR_ASYNC,            \
+      QH_OPTIONAL)                                                             \
+    X(CTX_NOTIFIER_READY, "AioContext", "notifier.initialized", ANCHOR_ASYNC,  \
+      QH_OPTIONAL)                                                             \
     X(CTX_BH_LIST, "AioContext", "bh_list.slh_first", ANCHOR_ASYNC,            \
       QH_REQUIRED)                                                             \
     X(CTX_BH_SLICES, "AioContext", "bh_slice_list.sqh_first", ANCHOR_ASYNC,    \
@@ -98,6 +102,10 @@ enum qh_presence { QH_OPTIONAL, QH_REQUIRED };
     X(TL_NOTIFY_CB, "QEMUTimerList", "notify_cb", ANCHOR_TIMER, QH_REQUIRED)   \
     X(TL_NOTIFY_OPAQUE, "QEMUTimerList", "notify_opaque", ANCHOR_TIMER,        \
       QH_REQUIRED)                                                             \
+    X(TL_LOCK, "QEMUTimerList", "active_timers_lock.lock.__data.__lock",       \
+      ANCHOR_TIMER, QH_OPTIONAL)                                               \
+    X(TL_DONE, "QEMUTimerList", "timers_done_ev.value", ANCHOR_TIMER,          \
+      QH_OPTIONAL)                                                             \
     X(TIMER_EXPIRE, "QEMUTimer", "expire_time", ANCHOR_TIMER, QH_REQUIRED)     \
     X(TIMER_LIST, "QEMUTimer", "timer_list", ANCHOR_TIMER, QH_REQUIRED)        \
     X(TIMER_CB, "QEMUTimer", "cb", ANCHOR_TIMER, QH_REQUIRED)                  \

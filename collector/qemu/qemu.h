@@ -10,7 +10,7 @@
 #ifndef QH_QEMU_H
 #define QH_QEMU_H
 
-#include "snapshot/snapshot.h"
+#include "snapshot/rescue.h"
 
 struct qh_qemu;
 
@@ -33,5 +33,29 @@ void qh_qemu_guard(struct qh_qemu **qemu);
  */
 struct qh_error *qh_qemu_sample(struct qh_qemu *qemu,
                                 struct qh_snapshot **ret) QH_MUST_CHECK;
+
+/*
+ * The same of a target that the caller has stopped, and that stays so. A sample
+ * is judged in the meantime, which takes longer than to read it: for a process
+ * that hangs anyway.
+ */
+struct qh_error *qh_qemu_sample_stopped(struct qh_qemu *qemu,
+                                        struct qh_snapshot **ret) QH_MUST_CHECK;
+
+/*
+ * What a rescue of `sleeper` rests on; the target is still stopped from when
+ * `snapshot` was taken, whose arena takes what is read. ABSENT when it is not
+ * known where its timer is, or the build lacks a member; UNREADABLE,
+ * INCONSISTENT.
+ */
+struct qh_error *qh_qemu_read_sleep(struct qh_qemu *qemu,
+                                    struct qh_snapshot *snapshot,
+                                    const struct qh_sleeper *sleeper,
+                                    struct qh_rescue_sleep *ret) QH_MUST_CHECK;
+/* The same of an AioContext's notifier. */
+struct qh_error *
+qh_qemu_read_notifier(struct qh_qemu *qemu, struct qh_snapshot *snapshot,
+                      struct raddr context,
+                      struct qh_rescue_notifier *ret) QH_MUST_CHECK;
 
 #endif

@@ -149,11 +149,6 @@ static void read_clock(struct qh_reader *reader)
  * and are there when they are asked for. */
 static struct qh_error *read_stopped(struct qh_reader *reader)
 {
-    QH_TRY(qh_make_room(reader));
-    QH_TRY(qh_target_stop(reader->target));
-    QH_CLEANUP(qh_target_resume_guard)
-    struct qh_target *stopped __attribute__((unused)) = reader->target;
-
     QH_TRY(qh_read_ram(reader));
     QH_TRY(qh_read_threads(reader));
     QH_TRY(qh_read_coroutines(reader));
@@ -163,6 +158,16 @@ static struct qh_error *read_stopped(struct qh_reader *reader)
     QH_TRY(qh_read_locks(reader));
     QH_TRY(qh_prefetch_waits(reader));
     return qh_copy_pointees(reader);
+}
+
+static struct qh_error *stop_and_read(struct qh_reader *reader)
+{
+    QH_TRY(qh_make_room(reader));
+    QH_TRY(qh_target_stop(reader->target));
+    QH_CLEANUP(qh_target_resume_guard)
+    struct qh_target *stopped __attribute__((unused)) = reader->target;
+
+    return read_stopped(reader);
 }
 
 /* What was read of a process that went on meanwhile need not fit together. */
@@ -211,9 +216,13 @@ static struct qh_error *note_unresolved(struct qh_reader *reader)
     return NULL;
 }
 
+/* Who stops the target for a sample, and lets it go. */
+enum stopping { SAMPLE_STOPS, CALLER_STOPS };
+
 /* `*ret_again`: stacks could not be resolved, hints were gathered for the next
  * try. */
-static struct qh_error *sample_once(struct qh_qemu *qemu, bool last,
+static struct qh_error *sample_once(struct qh_qemu *qemu,
+                                    enum stopping stopping, bool last,
                                     struct qh_snapshot **ret, bool *ret_again)
 {
     QH_CLEANUP(reader_guard)
@@ -225,11 +234,12 @@ static struct qh_error *sample_once(struct qh_qemu *qemu, bool last,
 
     QH_TRY(qh_snapshot_create(&reader.snapshot));
     QH_TRY(describe_process(&reader));
-    QH_TRY(read_stopped(&reader));
+    QH_TRY(stopping == SAMPLE_STOPS ? stop_and_read(&reader)
+                                    : read_stopped(&reader));
     QH_TRY(describe_halt(&reader));
     read_clock(&reader);
     QH_TRY(note_changed(&reader));
-    if (reader.snapshot->kind == QH_TARGET_LIVE &&
+    if (stopping == SAMPLE_STOPS && reader.snapshot->kind == QH_TARGET_LIVE &&
         !reader.snapshot->unstopped) {
         reader.snapshot->pause_ns = qh_target_pause_ns(qemu->target);
     }
@@ -246,19 +256,31 @@ static struct qh_error *sample_once(struct qh_qemu *qemu, bool last,
     return NULL;
 }
 
-struct qh_error *qh_qemu_sample(struct qh_qemu *qemu, struct qh_snapshot **ret)
+static struct qh_error *sample(struct qh_qemu *qemu, enum stopping stopping,
+                               struct qh_snapshot **ret)
 {
     bool again = false;
 
-    QH_TRY(sample_once(qemu, false, ret, &again));
+    QH_TRY(sample_once(qemu, stopping, false, ret, &again));
     if (again) {
         int64_t pause_ns = (*ret)->pause_ns;
         qh_snapshot_destroy(*ret);
         *ret = NULL;
-        QH_TRY(sample_once(qemu, true, ret, &again));
+        QH_TRY(sample_once(qemu, stopping, true, ret, &again));
         if (pause_ns > (*ret)->pause_ns) {
             (*ret)->pause_ns = pause_ns;
         }
     }
     return NULL;
+}
+
+struct qh_error *qh_qemu_sample(struct qh_qemu *qemu, struct qh_snapshot **ret)
+{
+    return sample(qemu, SAMPLE_STOPS, ret);
+}
+
+struct qh_error *qh_qemu_sample_stopped(struct qh_qemu *qemu,
+                                        struct qh_snapshot **ret)
+{
+    return sample(qemu, CALLER_STOPS, ret);
 }

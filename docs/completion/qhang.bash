@@ -69,6 +69,21 @@ _qhang_capture() {
     fi
 }
 
+_qhang_kick() {
+    local word=$1 before=$2
+    if [[ $before == --debuginfo ]]; then
+        _qhang_paths "$word" -d
+    elif [[ $before == --wait ]]; then
+        return
+    elif [[ $word == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W \
+            "--yes --dry-run --notify-only --wait --debuginfo --help" \
+            -- "$word")
+    else
+        mapfile -t COMPREPLY < <(compgen -W "$(_qhang_pids)" -- "$word")
+    fi
+}
+
 _qhang_list() {
     if [[ $2 != --interval ]]; then
         mapfile -t COMPREPLY < <(compgen -W "--interval --json --help" -- "$1")
@@ -98,7 +113,7 @@ _qhang() {
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
         mapfile -t COMPREPLY < <(compgen -W \
-            "diagnose coroutines capture explain list verify --help --version" \
+            "diagnose kick coroutines capture explain list verify --help --version" \
             -- "$word")
         return
     fi
@@ -106,6 +121,7 @@ _qhang() {
         diagnose) _qhang_diagnose "$word" "$before" ;;
         coroutines) _qhang_coroutines "$word" "$before" ;;
         capture) _qhang_capture "$word" "$before" ;;
+        kick) _qhang_kick "$word" "$before" ;;
         list) _qhang_list "$word" "$before" ;;
         explain) _qhang_explain "$word" ;;
         verify) _qhang_verify "$word" "$before" ;;

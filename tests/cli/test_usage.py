@@ -17,7 +17,7 @@ from conftest import (BUILD, CLEAN, FAILED, FINDING, QHANG, USAGE, Victim,
                       qhang, refuses, under)
 
 HELPS = [("--help",), ("diagnose", "--help"), ("capture", "--help"),
-         ("explain", "--help")]
+         ("explain", "--help"), ("kick", "--help")]
 WRONG = [
     (("diagnose",), "PID"),
     (("diagnose", "foo"), "pgrep"),
@@ -54,6 +54,14 @@ WRONG = [
     (("capture", "1", "-o", "x", "--kill-after=NONE"), "NONE"),
     (("capture", "1", "-o", "x", "--kill-after=0"), "signal"),
     (("capture", "1", "-o", "x", "--kill-after=65"), "signal"),
+    (("kick", "--yes"), "PID"),
+    (("kick", "--yes", "foo"), "pgrep"),
+    (("kick", "--yes", "1", "2"), "one PID"),
+    (("kick", "1"), "--yes"),
+    (("kick", "--yes", "--wait", "soon", "1"), "seconds"),
+    (("kick", "--yes", "--wait", "1e9", "1"), "seconds"),
+    (("kick", "--yes", "--wait", "nan", "1"), "seconds"),
+    (("kick", "--core", "x"), "--core"),
     (("nonsense",), "nonsense"),
     (("",), "command"),
     (("--nonsense",), "--nonsense"),

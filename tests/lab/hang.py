@@ -15,10 +15,10 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, Optional, Sequence
+from typing import Callable, ContextManager, Iterator, Optional, Sequence
 
 import build as lab_build
 from labapt import LabError, SourceMissing
@@ -114,7 +114,9 @@ def hung(build: str, kind: Optional[str] = None, system: bool = False,
          interval_s: Optional[int] = None,
          lab: Optional[Path] = None, extra: Sequence[str] = (),
          exe: Optional[Path] = None,
-         debuginfo: Optional[Path] = None) -> Iterator[Hang]:
+         debuginfo: Optional[Path] = None,
+         begin: Callable[[Qemu], ContextManager] = nullcontext
+         ) -> Iterator[Hang]:
     """Yields a QEMU of `build` that hung by itself as `kind`.
 
     A hang of another kind is thrown away (stock has both faults).  Raises
@@ -122,13 +124,14 @@ def hung(build: str, kind: Optional[str] = None, system: bool = False,
     stopped before the hand-over unless `keep_stress`.  `interval_s` is the
     cache cleaner's, after which that hang heals; QEMU's default is 600 s.
     `extra` and `exe` are as for Qemu; of a stripped `exe` the debug file is
-    found by build-id below `debuginfo`.
+    found by build-id below `debuginfo`.  `begin` is entered with each fresh
+    QEMU before anything is done to it, and left before it is ended.
     """
     lab = lab or lab_build.lab_folder()
     kind = kind or USUAL_KIND[build]
     seen = []
     for _ in range(processes):
-        with Qemu(lab, build, system, extra, exe) as qemu, \
+        with Qemu(lab, build, system, extra, exe) as qemu, begin(qemu), \
                 Stress(STRESS_SLICE_S) as stress:
             qemu.cleaner_interval_s = interval_s
             qemu.to_iothread()

@@ -9,6 +9,7 @@
 #include "scenario.h"
 
 #define NANOSECONDS_PER_HOUR 3600000000000LL
+#define NANOSECONDS_PER_MINUTE 60000000000LL
 
 /* One coroutine; `sleep` only for those that sleep. */
 struct parked {
@@ -120,6 +121,36 @@ void park_release(struct IOThread *iothread)
     AIO_WAIT_WHILE(cfix_load(&parked_left) > 0);
     qemu_co_mutex_destroy(&parked_mutex);
     free(all_parked);
+}
+
+static struct QEMUTimer *all_timers;
+static unsigned timer_count;
+
+static void parked_timer_cb(void *opaque)
+{
+}
+
+void park_timers(struct IOThread *iothread, unsigned count)
+{
+    int64_t now = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+
+    all_timers = cfix_zalloc((count + 1) * sizeof(*all_timers));
+    timer_count = count;
+    for (unsigned i = 0; i < count; i++) {
+        timer_init(&all_timers[i], iothread->ctx->tlg.tl[QEMU_CLOCK_REALTIME],
+                   parked_timer_cb, NULL);
+        timer_mod_ns(&all_timers[i],
+                     now + (3 + i) * NANOSECONDS_PER_MINUTE);
+    }
+    step_iothread_rests(iothread);
+}
+
+void park_release_timers(void)
+{
+    for (unsigned i = 0; i < timer_count; i++) {
+        timer_del(&all_timers[i]);
+    }
+    free(all_timers);
 }
 
 struct CoQueue *park_queue(void)

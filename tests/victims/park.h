@@ -14,6 +14,13 @@ void park_coroutines(struct IOThread *iothread, unsigned count);
 /* Lets all of them end, and returns when they have.  Main thread. */
 void park_release(struct IOThread *iothread);
 
+/* Arms `count` timers of that iothread, three minutes and more ahead: sooner
+ * than those of the sleepers, and so before them in the list.  Once. */
+void park_timers(struct IOThread *iothread, unsigned count);
+
+/* Disarms them. */
+void park_release_timers(void);
+
 /* The queue that every fourth stands in. */
 struct CoQueue *park_queue(void);
 

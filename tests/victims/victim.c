@@ -27,6 +27,7 @@ static const bool i_am_fixed = false;
 struct options {
     const struct scenario *scenario;
     unsigned coroutines;
+    unsigned timers;
     unsigned long interval;
     bool interval_given;
     enum plant plant;
@@ -41,7 +42,7 @@ struct stage {
 
 static const char usage[] =
     "Usage: victim --scenario NAME [--coroutines N] [--interval SECONDS]\n"
-    "              [--plant timer-loop|queue-loop|names|maze|ram]\n"
+    "              [--timers N] [--plant timer-loop|queue-loop|names|maze|ram]\n"
     "       victim --list\n"
     "\n"
     "Brings itself into the state NAME, prints one line\n"
@@ -55,6 +56,7 @@ static const char usage[] =
     "  --scenario NAME     see --list\n"
     "  --coroutines N      parks N more, of four kinds, in iothread io1\n"
     "  --interval SECONDS  how long the cleaner sleeps (600; erased-fired 1)\n"
+    "  --timers N          arms N timers in iothread io0, 3 minutes ahead\n"
     "  --plant WHAT        damages memory or names, just before ready\n"
     "  --list              names, and how many coroutines are in use in each\n"
     "                      (- if that varies)\n"
@@ -123,6 +125,9 @@ static void parse_option(struct options *options, int option)
         options->interval = number("--interval", optarg);
         options->interval_given = true;
         break;
+    case 't':
+        options->timers = (unsigned)number("--timers", optarg);
+        break;
     case 'p':
         options->plant = plant_parse(optarg);
         if (options->plant == PLANT_NONE) {
@@ -145,6 +150,7 @@ static void parse_options(struct options *options, int argc, char **argv)
         { "scenario", required_argument, NULL, 's' },
         { "coroutines", required_argument, NULL, 'c' },
         { "interval", required_argument, NULL, 'i' },
+        { "timers", required_argument, NULL, 't' },
         { "plant", required_argument, NULL, 'p' },
         { "list", no_argument, NULL, 'l' },
         { "help", no_argument, NULL, 'h' },
@@ -246,6 +252,7 @@ static void *script_run(void *opaque)
 
     step_main_rests(&stage->world);
     park_coroutines(stage->world.io1, stage->options->coroutines);
+    park_timers(stage->world.io0, stage->options->timers);
     scenario->run(&stage->world);
     plant(stage->options->plant, &stage->world);
     step_looked(&stage->world);
@@ -273,6 +280,7 @@ static void tear_down(struct stage *stage)
         bdrv_unref(bs);
     }
     park_release(stage->world.io1);
+    park_release_timers();
     qmp_stop();
     iothread_destroy(stage->world.io0);
     iothread_destroy(stage->world.io1);

@@ -1,0 +1,99 @@
+/* The log of what was changed in a process.
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Source: systemd.journal-fields(7), sd_journal_send(3). */
+#include "cli/journal.h"
+
+#include "base/units.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#ifdef QHANG_JOURNAL
+#include <syslog.h>
+/* The caller's place in the source would be ours. */
+#define SD_JOURNAL_SUPPRESS_LOCATION
+#include <systemd/sd-journal.h>
+#endif
+
+/* One message with the fields that all have; false when no journal took it. */
+static bool send_journal(pid_t pid, const struct qh_finding *finding,
+                         const char *message, const char *field)
+{
+#ifdef QHANG_JOURNAL
+    /* Without a journal the library would tell of success. */
+    if (access("/run/systemd/journal/socket", W_OK) == 0) {
+        return sd_journal_send("MESSAGE=%s", message, "PRIORITY=%i", LOG_NOTICE,
+                               "SYSLOG_IDENTIFIER=qhang", "QHANG_PID=%d",
+                               (int)pid, "QHANG_RULE=%s", finding->rule,
+                               "QHANG_COROUTINE=0x%" PRIx64,
+                               finding->coroutine.value, "%s", field,
+                               NULL) == 0;
+    }
+#endif
+    return false;
+}
+
+static void say(pid_t pid, const struct qh_finding *finding,
+                const char *message, const char *field)
+{
+    if (!send_journal(pid, finding, message, field)) {
+        fflush(stdout);
+        fprintf(stderr, "qhang: %s\n", message);
+    }
+}
+
+/* Texts of bounded length: what does not fit is cut, which it never is. */
+struct text {
+    char bytes[1536];
+    size_t used;
+};
+
+static void __attribute__((format(printf, 2, 3)))
+add(struct text *text, const char *format, ...)
+{
+    size_t room = sizeof(text->bytes) - text->used;
+    va_list args;
+
+    va_start(args, format);
+    int put = vsnprintf(text->bytes + text->used, room, format, args);
+    va_end(args);
+    text->used += put < 0 ? 0 : (size_t)put < room ? (size_t)put : room - 1;
+}
+
+void qh_journal_kick(pid_t pid, const struct qh_finding *finding,
+                     const struct qh_rescue_plan *plan)
+{
+    struct text message = { .used = 0 }, field = { .used = 0 };
+
+    add(&message, "process %d, %s: %s;", (int)pid, finding->rule, plan->what);
+    add(&field, "QHANG_WRITES=");
+    for (size_t i = 0; i < plan->write_count; i++) {
+        const struct qh_word *word = &plan->writes[i].word;
+        add(&message, " %s at 0x%" PRIx64 ": 0x%" PRIx64 " -> 0x%" PRIx64 ";",
+            plan->writes[i].name, word->address.value, word->before,
+            word->after);
+        add(&field, "%s0x%" PRIx64 "=0x%" PRIx64 "->0x%" PRIx64, i ? " " : "",
+            word->address.value, word->before, word->after);
+    }
+    add(&message, " eventfd %d notified", plan->notifier.write_fd);
+    say(pid, finding, message.bytes, field.bytes);
+}
+
+void qh_journal_outcome(pid_t pid, const struct qh_finding *finding,
+                        const struct qh_rescue_outcome *outcome)
+{
+    struct text message = { .used = 0 }, field = { .used = 0 };
+
+    add(&message, "process %d, %s: ", (int)pid, finding->rule);
+    if (outcome->unstuck) {
+        add(&message, "unstuck after %s%s", qh_duration(outcome->took_ns).text,
+            outcome->exited ? ", and has ended" : "");
+    } else {
+        add(&message, "still stuck");
+    }
+    add(&field, "QHANG_OUTCOME=%s",
+        outcome->unstuck ? "unstuck" : "still-stuck");
+    say(pid, finding, message.bytes, field.bytes);
+}

@@ -1,0 +1,19 @@
+/* The log of what was changed in a process; private to cli/.
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Goes to the systemd journal where there is one, with fields of its own
+ * (QHANG_RULE, QHANG_WRITES, ...; see qhang-kick(1)), else to stderr.
+ */
+#ifndef QH_JOURNAL_H
+#define QH_JOURNAL_H
+
+#include "rescue/rescue.h"
+
+/* That the plan was carried out: each word before and after. */
+void qh_journal_kick(pid_t pid, const struct qh_finding *finding,
+                     const struct qh_rescue_plan *plan);
+/* What became of it. */
+void qh_journal_outcome(pid_t pid, const struct qh_finding *finding,
+                        const struct qh_rescue_outcome *outcome);
+
+#endif

@@ -1,0 +1,27 @@
+/* What a kick did, for people.
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Printed as it happens: the finding, the plan, and what became of it.
+ */
+#ifndef QH_REPORT_KICK_H
+#define QH_REPORT_KICK_H
+
+#include "report/report.h"
+#include "rescue/rescue.h"
+
+/* The head and one finding of the report. */
+void qh_kick_text_finding(const struct qh_report *report,
+                          const struct qh_finding *finding, FILE *out);
+/* Each write, and whom it notifies. */
+void qh_kick_text_plan(const struct qh_report *report,
+                       const struct qh_rescue_plan *plan, FILE *out);
+/* Nothing was written, and why. */
+void qh_kick_text_refusal(const struct qh_report *report,
+                          const struct qh_error *refusal, FILE *out);
+/* Whether it goes on, and after how long. */
+void qh_kick_text_outcome(const struct qh_report *report,
+                          const struct qh_rescue_outcome *outcome, FILE *out);
+/* What else hangs after it. */
+void qh_kick_text_left(const struct qh_report *report, size_t left, FILE *out);
+
+#endif

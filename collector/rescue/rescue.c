@@ -1,0 +1,282 @@
+/* Carries a plan out, under one stop.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "rescue/check.h"
+
+#include <string.h>
+#include <time.h>
+
+/* A thread that a stop has woken needs a moment to go back to sleep. */
+enum { MAX_ATTEMPTS = 5 };
+static const struct timespec attempt_pause = { .tv_nsec = 100000000 };
+
+/* One moment of the stopped target, proved and read. */
+struct moment {
+    struct qh_snapshot *snapshot;
+    struct qh_findings *findings;
+};
+
+static void moment_deinit(struct moment *moment)
+{
+    qh_findings_destroy(moment->findings);
+    qh_snapshot_destroy(moment->snapshot);
+}
+
+static struct qh_error *take_moment(struct qh_qemu *qemu, struct moment *ret)
+{
+    QH_TRY(qh_qemu_sample_stopped(qemu, &ret->snapshot));
+    return qh_diagnose(ret->snapshot, &ret->findings);
+}
+
+/* The finding as this moment has it, or NULL. */
+static const struct qh_finding *find_again(const struct moment *moment,
+                                           const struct qh_finding *finding)
+{
+    for (size_t i = 0; i < moment->findings->count; i++) {
+        if (qh_rescue_is_same(&moment->findings->items[i], finding)) {
+            return &moment->findings->items[i];
+        }
+    }
+    return NULL;
+}
+
+/* All that the finding rests on must be the same. */
+static struct qh_error *check_again(const struct qh_finding *now,
+                                    const struct qh_finding *finding)
+{
+    if (!now) {
+        return qh_refuse(finding->coroutine,
+                         "the process stands otherwise than when it was "
+                         "diagnosed");
+    }
+    return now->fingerprint == finding->fingerprint
+               ? NULL
+               : qh_refuse(finding->coroutine,
+                           "what the finding rests on has changed meanwhile");
+}
+
+static const struct qh_sleeper *sleeper_of(const struct moment *moment,
+                                           const struct qh_finding *finding)
+{
+    for (size_t i = 0; i < moment->snapshot->sleeper_count; i++) {
+        const struct qh_sleeper *sleeper = &moment->snapshot->sleepers[i];
+        if (qh_raddr_equal(sleeper->coroutine, finding->coroutine)) {
+            return sleeper;
+        }
+    }
+    return NULL;
+}
+
+/* What cannot be read, or contradicts itself, is a doubt like any other. */
+static struct qh_error *doubt(struct qh_error *error)
+{
+    if (!error || (error->code != QH_ERR_UNREADABLE &&
+                   error->code != QH_ERR_INCONSISTENT &&
+                   error->code != QH_ERR_ABSENT)) {
+        return error;
+    }
+    struct qh_error *refusal =
+        qh_refuse(error->has_address ? error->address : qh_raddr(0), "%s",
+                  error->message);
+    qh_error_destroy(error);
+    return refusal;
+}
+
+static struct qh_error *plan_sleep(struct qh_qemu *qemu,
+                                   const struct moment *moment,
+                                   const struct qh_finding *finding,
+                                   struct qh_rescue_plan *ret)
+{
+    const struct qh_sleeper *sleeper = sleeper_of(moment, finding);
+    struct qh_rescue_sleep sleep;
+    struct qh_rescue_notifier notifier;
+
+    if (!sleeper) {
+        return qh_refuse(finding->coroutine, "the sleeper is gone");
+    }
+    QH_TRY(doubt(
+        qh_qemu_read_sleep(qemu, moment->snapshot, sleeper, &sleep)));
+    QH_TRY(doubt(qh_qemu_read_notifier(qemu, moment->snapshot,
+                                       sleep.list.notifies, &notifier)));
+    return qh_rescue_plan(moment->snapshot, finding, &sleep, &notifier, ret);
+}
+
+static struct qh_error *make_plan(struct qh_qemu *qemu,
+                                  const struct moment *moment,
+                                  const struct qh_finding *finding,
+                                  struct qh_rescue_plan *ret)
+{
+    struct qh_rescue_notifier notifier;
+
+    if (qh_rescue_is_sleep(finding)) {
+        return plan_sleep(qemu, moment, finding, ret);
+    }
+    if (!finding->context.value) {
+        return qh_refuse(qh_raddr(0), "no rescue is known for %s",
+                         finding->rule);
+    }
+    QH_TRY(doubt(qh_qemu_read_notifier(qemu, moment->snapshot,
+                                       finding->context, &notifier)));
+    return qh_rescue_plan(moment->snapshot, finding, NULL, &notifier, ret);
+}
+
+static bool is_same_write(const struct qh_rescue_write *one,
+                          const struct qh_rescue_write *other)
+{
+    return qh_raddr_equal(one->word.address, other->word.address) &&
+           one->word.before == other->word.before &&
+           one->word.after == other->word.after;
+}
+
+static struct qh_error *check_agreed(const struct qh_rescue_plan *agreed,
+                                     const struct qh_rescue_plan *plan)
+{
+    bool same = agreed->write_count == plan->write_count &&
+                qh_raddr_equal(agreed->notifier.context,
+                               plan->notifier.context) &&
+                agreed->notifier.write_fd == plan->notifier.write_fd;
+
+    for (size_t i = 0; same && i < plan->write_count; i++) {
+        same = is_same_write(&agreed->writes[i], &plan->writes[i]);
+    }
+    return same ? NULL
+                : qh_refuse(qh_raddr(0),
+                            "what would have to be written has changed "
+                            "meanwhile");
+}
+
+/* Notification first: see rescue.h. */
+static struct qh_error *carry_out(struct qh_target *target,
+                                  const struct qh_rescue_plan *plan)
+{
+    QH_CLEANUP(qh_close_guard) int fd = -1;
+    struct qh_word words[QH_WORDS_MAX];
+
+    for (size_t i = 0; i < plan->write_count; i++) {
+        words[i] = plan->writes[i].word;
+    }
+    QH_TRY(doubt(qh_target_take_eventfd(target, plan->notifier.write_fd, &fd)));
+    QH_TRY(doubt(qh_eventfd_add(fd)));
+    return doubt(qh_target_write(target, words, plan->write_count));
+}
+
+static struct qh_error *refuse_unless_still(const struct qh_target *target)
+{
+    QH_CLEANUP(qh_error_guard)
+    struct qh_error *moves = qh_target_check_still(target);
+
+    return moves ? qh_error_tid(qh_refuse(qh_raddr(0), "%s", moves->message),
+                                moves->tid)
+                 : NULL;
+}
+
+/* What is asked for, and what comes of it. */
+struct rescue {
+    struct qh_target *target;
+    struct qh_qemu *qemu;
+    const struct qh_finding *finding;
+    enum qh_rescue_mode mode;
+    const struct qh_rescue_plan *agreed;
+    struct qh_rescue_plan plan;
+    bool unsettled; /* it was refused because somebody was just moving */
+};
+
+static struct qh_error *rescue_stopped(struct rescue *rescue)
+{
+    QH_CLEANUP(moment_deinit) struct moment moment = { 0 };
+
+    QH_TRY(take_moment(rescue->qemu, &moment));
+    const struct qh_finding *now = find_again(&moment, rescue->finding);
+    rescue->unsettled = !now && moment.findings->unsettled;
+    QH_TRY(check_again(now, rescue->finding));
+    QH_TRY(make_plan(rescue->qemu, &moment, now, &rescue->plan));
+    if (rescue->agreed) {
+        QH_TRY(check_agreed(rescue->agreed, &rescue->plan));
+    }
+    QH_TRY(refuse_unless_still(rescue->target));
+    return rescue->mode == QH_RESCUE_DO
+               ? carry_out(rescue->target, &rescue->plan)
+               : NULL;
+}
+
+static struct qh_error *attempt(struct rescue *rescue)
+{
+    rescue->unsettled = false;
+    QH_TRY(qh_target_stop(rescue->target));
+    QH_CLEANUP(qh_target_resume_guard)
+    struct qh_target *stopped __attribute__((unused)) = rescue->target;
+
+    return rescue_stopped(rescue);
+}
+
+struct qh_error *qh_rescue(struct qh_target *target, struct qh_qemu *qemu,
+                           const struct qh_finding *finding,
+                           enum qh_rescue_mode mode,
+                           const struct qh_rescue_plan *agreed,
+                           struct qh_rescue_plan *ret_plan)
+{
+    struct rescue rescue = { .target = target,
+                             .qemu = qemu,
+                             .finding = finding,
+                             .mode = mode,
+                             .agreed = agreed };
+
+    for (int attempts = 1;; attempts++) {
+        struct qh_error *error = attempt(&rescue);
+        if (!error) {
+            *ret_plan = rescue.plan;
+            return NULL;
+        }
+        if (!rescue.unsettled || attempts == MAX_ATTEMPTS) {
+            return error;
+        }
+        qh_error_destroy(error);
+        nanosleep(&attempt_pause, NULL);
+    }
+}
+
+/* One context; `*ret` whether it was notified, or would be. */
+static struct qh_error *notify_one(struct qh_target *target,
+                                   struct qh_qemu *qemu,
+                                   struct qh_snapshot *snapshot,
+                                   struct raddr context,
+                                   enum qh_rescue_mode mode)
+{
+    struct qh_rescue_notifier notifier;
+    struct qh_rescue_plan plan;
+
+    QH_TRY(doubt(qh_qemu_read_notifier(qemu, snapshot, context, &notifier)));
+    QH_TRY(qh_rescue_plan_notify(snapshot, &notifier, &plan));
+    return mode == QH_RESCUE_DO ? carry_out(target, &plan) : NULL;
+}
+
+struct qh_error *qh_rescue_notify(struct qh_target *target,
+                                  struct qh_qemu *qemu,
+                                  enum qh_rescue_mode mode, size_t *ret_count)
+{
+    QH_CLEANUP(qh_snapshot_guard) struct qh_snapshot *snapshot = NULL;
+    QH_CLEANUP(qh_error_guard) struct qh_error *failed = NULL;
+    size_t count = 0;
+
+    QH_TRY(qh_target_stop(target));
+    QH_CLEANUP(qh_target_resume_guard)
+    struct qh_target *stopped __attribute__((unused)) = target;
+
+    QH_TRY(qh_qemu_sample_stopped(qemu, &snapshot));
+    for (size_t i = 0; i < snapshot->context_count; i++) {
+        struct qh_error *error = notify_one(
+            target, qemu, snapshot, snapshot->contexts[i].address, mode);
+        count += !error;
+        if (error) {
+            qh_error_destroy(failed);
+            failed = error;
+        }
+    }
+    if (!count) {
+        struct qh_error *error = failed;
+        failed = NULL;
+        return error ? error
+                     : qh_refuse(qh_raddr(0), "there is no AioContext");
+    }
+    *ret_count = count;
+    return NULL;
+}

@@ -1,0 +1,113 @@
+/* Kick: gets a stuck QEMU going again; the only room that changes a target.
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * No code runs in the target. A loop that was not notified is notified: one is
+ * added to the eventfd of its AioContext, as aio_notify() would, which at worst
+ * wakes a loop for nothing. A sleeper whose wake was lost is woken by its own
+ * timer: that is set to the past, after `to_wake` was put right where it had
+ * been erased, and its loop is notified.
+ *
+ * All of it happens under one stop: the sample that proves the finding again,
+ * the reading of the words, the judgement whether they may be written (plan.c),
+ * the notification and the writes. The notification comes first: as long as
+ * everybody stands still nobody sees it, and from the last write on there is
+ * nothing left to do. So should qhang be killed, the kernel lets the target go
+ * either as it was, with a loop that wakes up and finds nothing, or rescued.
+ * The words are written in an order in which each but the last leaves a state
+ * that is no worse than the one before; where that cannot be (a timer is moved
+ * to the head of its list) all go in one system call.
+ *
+ * Source of facts: util/qemu-timer.c (timerlist_run_timers takes expired timers
+ * from the head of the list alone), util/qemu-coroutine-sleep.c (co_sleep_cb),
+ * util/async.c (aio_notify); tried on real processes, see tests/lab.
+ */
+#ifndef QH_RESCUE_H
+#define QH_RESCUE_H
+
+#include "diagnose/diagnose.h"
+#include "qemu/qemu.h"
+#include "target/write.h"
+
+/* One word that a rescue writes, and why. */
+struct qh_rescue_write {
+    struct qh_word word;
+    const char *name; /* "QEMUTimer.expire_time", static */
+    const char *why;  /* "in the past: it fires at once", static */
+};
+
+/* What is to be done for one finding; plain data. */
+struct qh_rescue_plan {
+    const char *what; /* "fire the sleeper's timer now", static */
+    struct qh_rescue_write writes[QH_WORDS_MAX];
+    size_t write_count;
+    struct qh_rescue_notifier notifier; /* of the loop that is notified */
+};
+
+/*
+ * What ends the finding: of a sleeper its timer, else a notification of the
+ * finding's context. Errors: REFUSED with the first precondition that does not
+ * hold, or when no rescue is known for the rule. `sleep` is NULL unless
+ * qh_rescue_is_sleep(); the snapshot is the one that the finding was made of.
+ */
+struct qh_error *qh_rescue_plan(const struct qh_snapshot *snapshot,
+                                const struct qh_finding *finding,
+                                const struct qh_rescue_sleep *sleep,
+                                const struct qh_rescue_notifier *notifier,
+                                struct qh_rescue_plan *ret) QH_MUST_CHECK;
+/* Whether its rescue writes to a sleeper and its timer. */
+bool qh_rescue_is_sleep(const struct qh_finding *finding);
+/* The same of a notification alone, which any loop may be given. */
+struct qh_error *
+qh_rescue_plan_notify(const struct qh_snapshot *snapshot,
+                      const struct qh_rescue_notifier *notifier,
+                      struct qh_rescue_plan *ret) QH_MUST_CHECK;
+
+/* The two findings are of one fault: same rule, same who and where. */
+bool qh_rescue_is_same(const struct qh_finding *one,
+                       const struct qh_finding *other);
+
+/* Whether the steps are only looked at, or taken. */
+enum qh_rescue_mode { QH_RESCUE_DRY, QH_RESCUE_DO };
+
+/*
+ * Stops the target, proves `finding` anew, makes the plan, carries it out
+ * unless `mode` is DRY, and lets the target go. `agreed` is a plan that was
+ * shown before and must not have changed, or NULL. Where a thread is caught on
+ * its way back to sleep, it is tried again a little later. Errors, after all of which
+ * nothing was written: REFUSED (what was in doubt), those of the stop and of
+ * the eventfd, EXITED.
+ */
+struct qh_error *qh_rescue(struct qh_target *target, struct qh_qemu *qemu,
+                           const struct qh_finding *finding,
+                           enum qh_rescue_mode mode,
+                           const struct qh_rescue_plan *agreed,
+                           struct qh_rescue_plan *ret_plan) QH_MUST_CHECK;
+
+/*
+ * Notifies every AioContext of the target once and writes nothing to its
+ * memory; `*ret_count` is how many. With DRY none is. Errors as above; one that
+ * cannot be notified is passed over unless none can.
+ */
+struct qh_error *qh_rescue_notify(struct qh_target *target,
+                                  struct qh_qemu *qemu,
+                                  enum qh_rescue_mode mode,
+                                  size_t *ret_count) QH_MUST_CHECK;
+
+/* What became of it. */
+struct qh_rescue_outcome {
+    bool unstuck;
+    bool exited;     /* the process went on, and to its end */
+    int64_t took_ns; /* until the waiter had left its wait; UNKNOWN: it has
+                      * not */
+};
+/*
+ * Looks, without stopping anything, until the process no longer shows
+ * `finding`, for `bound_ns` at most.
+ */
+struct qh_error *qh_rescue_watch(struct qh_target *target,
+                                 struct qh_qemu *qemu,
+                                 const struct qh_finding *finding,
+                                 int64_t bound_ns,
+                                 struct qh_rescue_outcome *ret) QH_MUST_CHECK;
+
+#endif

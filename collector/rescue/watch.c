@@ -1,0 +1,87 @@
+/* Whether a rescued process goes on: looked at, not stopped.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "rescue/rescue.h"
+
+#include <time.h>
+
+/* Between two looks; each costs the target nothing. */
+static const struct timespec look_pause = { .tv_nsec = 10000000 };
+/* So often in a row it must not be seen: one look may fall into a moment in
+ * which its thread has just got up. */
+enum { UNSEEN_LOOKS = 2 };
+
+static int64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+/* Whether the waiter, or else the coroutine, still stands where it stood. */
+static struct qh_error *look(struct qh_qemu *qemu,
+                             const struct qh_finding *finding, bool *ret_there)
+{
+    QH_CLEANUP(qh_snapshot_guard) struct qh_snapshot *snapshot = NULL;
+    QH_CLEANUP(qh_findings_guard) struct qh_findings *findings = NULL;
+    bool there = false;
+
+    QH_TRY(qh_qemu_sample(qemu, &snapshot));
+    QH_TRY(qh_diagnose(snapshot, &findings));
+    for (size_t i = 0; i < findings->count; i++) {
+        there |= qh_rescue_is_same(&findings->items[i], finding);
+    }
+    *ret_there = there;
+    return NULL;
+}
+
+static struct qh_error *look_until_gone(struct qh_qemu *qemu,
+                                        const struct qh_finding *finding,
+                                        int64_t began_ns, int64_t bound_ns,
+                                        struct qh_rescue_outcome *outcome)
+{
+    int unseen = 0;
+
+    while (unseen < UNSEEN_LOOKS) {
+        bool there;
+        QH_TRY(look(qemu, finding, &there));
+        int64_t at_ns = now_ns();
+        if (there) {
+            unseen = 0;
+            outcome->took_ns = QH_TIME_UNKNOWN;
+        } else if (!unseen++) {
+            outcome->took_ns = at_ns - began_ns;
+        }
+        if (there && at_ns - began_ns >= bound_ns) {
+            return NULL;
+        }
+        nanosleep(&look_pause, NULL);
+    }
+    outcome->unstuck = true;
+    return NULL;
+}
+
+struct qh_error *qh_rescue_watch(struct qh_target *target,
+                                 struct qh_qemu *qemu,
+                                 const struct qh_finding *finding,
+                                 int64_t bound_ns,
+                                 struct qh_rescue_outcome *ret)
+{
+    struct qh_rescue_outcome outcome = { .took_ns = QH_TIME_UNKNOWN };
+    int64_t began_ns = now_ns();
+
+    qh_target_leave_running(target, true);
+    struct qh_error *error =
+        look_until_gone(qemu, finding, began_ns, bound_ns, &outcome);
+    qh_target_leave_running(target, false);
+    if (error && error->code == QH_ERR_EXITED) {
+        qh_error_destroy(error);
+        outcome = (struct qh_rescue_outcome){
+            .unstuck = true, .exited = true, .took_ns = now_ns() - began_ns
+        };
+    } else if (error) {
+        return error;
+    }
+    *ret = outcome;
+    return NULL;
+}
