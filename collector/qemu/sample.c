@@ -29,6 +29,8 @@ void qh_qemu_destroy(struct qh_qemu *qemu)
 {
     if (qemu) {
         free(qemu->hints);
+        free(qemu->suspects);
+        free(qemu->poll_frames);
         qh_ranges_guard(&qemu->wanted);
         free(qemu);
     }
@@ -162,7 +164,8 @@ static struct qh_error *read_stopped(struct qh_reader *reader)
     QH_TRY(qh_read_sleepers(reader));
     QH_TRY(qh_read_locks(reader));
     QH_TRY(qh_prefetch_waits(reader));
-    return qh_copy_pointees(reader);
+    QH_TRY(qh_copy_pointees(reader));
+    return qh_search_suspects(reader);
 }
 
 /* What was read of a process that went on meanwhile need not fit together. */
@@ -197,6 +200,7 @@ static struct qh_error *judge_copies(struct qh_reader *reader)
     QH_TRY(qh_check_queues(reader));
     QH_TRY(qh_find_qmp_command(reader));
     QH_TRY(qh_find_co_waits(reader));
+    QH_TRY(qh_search_references(reader));
     return qh_measure_blocked(reader);
 }
 

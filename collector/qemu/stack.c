@@ -61,6 +61,17 @@ static struct raddr leader_context(struct qh_reader *reader,
     return qh_raddr(work->leader.value - base);
 }
 
+struct qh_error *qh_read_below(struct qh_reader *reader,
+                               const struct qh_thread_work *work,
+                               struct qh_registers *ret)
+{
+    if (!work->current.value || !work->leader.value) {
+        *ret = (struct qh_registers){ .known = 0 };
+        return NULL;
+    }
+    return qh_read_env(reader, leader_context(reader, work), ret);
+}
+
 static struct qh_error *add_thread_stacks(struct qh_reader *reader,
                                           const struct qh_thread_work *work,
                                           struct qh_ranges *ranges)
