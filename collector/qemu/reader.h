@@ -29,11 +29,16 @@ struct qh_suspect {
     uint64_t sp, pc; /* where it yielded */
 };
 
-/* A frame of a thread that sleeps in its loop's poll; see references_poll.c. */
+/* A frame of a thread that sleeps in its loop's poll; see references_frames.c. */
 struct qh_poll_frame {
     pid_t tid;
     uint64_t sp, pc; /* the thread's */
     uint64_t start, cfa, return_address;
+};
+
+/* A register of its creator's that a coroutine has saved; see there. */
+struct qh_stale_word {
+    uint64_t at, value;
 };
 
 /* Parts of the target's memory, gathered for qh_target_prefetch(). */
@@ -57,6 +62,8 @@ struct qh_qemu {
     size_t suspect_count, suspect_room;
     struct qh_poll_frame *poll_frames; /* of the last sample; malloc'd */
     size_t poll_frame_count, poll_frame_room;
+    struct qh_stale_word *stale_words; /* likewise */
+    size_t stale_word_count, stale_word_room;
     /* What searches may still read besides heap and arenas, in bytes. */
     uint64_t search_budget;
 };

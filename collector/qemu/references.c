@@ -86,8 +86,7 @@ static bool is_request_link(struct qh_reader *reader, uint64_t at,
         link_is(reader, request, QH_F_REQUEST_PREV, at)) {
         return true;
     }
-    uint64_t behind =
-        at - reader->layout->fields[QH_F_REQUEST_PREV].at.offset;
+    uint64_t behind = at - reader->layout->fields[QH_F_REQUEST_PREV].at.offset;
     request.value = value - reader->layout->fields[QH_F_REQUEST_NEXT].at.offset;
     return link_is(reader, request, QH_F_REQUEST_CO, coroutine.value) &&
            link_is(reader, request, QH_F_REQUEST_NEXT, behind);
@@ -182,6 +181,17 @@ static struct subject *subject_of(const struct search *search, uint64_t value)
     return NULL;
 }
 
+/* Below its stack pointer there is nothing any more. */
+static bool is_live(const struct search *search, const struct subject *subject,
+                    uint64_t value)
+{
+    const struct qh_coroutine *coroutine =
+        &search->reader->snapshot->coroutines[subject->index];
+
+    return value < coroutine->stack_start.value ||
+           value >= coroutine->regs.dwarf[QH_REG_RSP];
+}
+
 static void hit(struct search *search, struct subject *subject)
 {
     search->left -= !subject->found;
@@ -204,6 +214,7 @@ static bool look(void *opaque, uint64_t at, const unsigned char *data,
         struct subject *subject = subject_of(search, value);
         if (subject && !subject->found &&
             subject_of(search, at + i) != subject &&
+            is_live(search, subject, value) &&
             wakes(search, subject, at + i, value)) {
             hit(search, subject);
             if (!search->left) {
@@ -222,7 +233,8 @@ static void look_at_registers(struct search *search,
     for (size_t i = 0; i < QH_REG_RIP; i++) {
         struct subject *subject =
             regs->known & (1u << i) ? subject_of(search, regs->dwarf[i]) : NULL;
-        if (subject && subject != owner) {
+        if (subject && subject != owner &&
+            is_live(search, subject, regs->dwarf[i])) {
             hit(search, subject);
         }
     }
@@ -287,9 +299,9 @@ static void make_spans(struct search *search)
         search->spans[2 * i] =
             (struct span){ at->stack_start.value,
                            at->stack_start.value + at->stack_bytes, i };
-        search->spans[2 * i + 1] = (struct span){
-            ucontext.value, end_of_context(reader, ucontext), i
-        };
+        search->spans[2 * i + 1] =
+            (struct span){ ucontext.value, end_of_context(reader, ucontext),
+                           i };
     }
     qsort(search->spans, 2 * search->count, sizeof(*search->spans), by_start);
     search->lowest = search->spans[0].start;
@@ -312,8 +324,8 @@ static struct qh_error *note_result(struct search *search, bool still)
             coroutine->referred = QH_REFERRED_YES;
             continue;
         }
-        coroutine->referred = still && search->whole ? QH_REFERRED_NO
-                                                     : QH_REFERRED_PERHAPS_NOT;
+        coroutine->referred =
+            still && search->whole ? QH_REFERRED_NO : QH_REFERRED_PERHAPS_NOT;
         if (still && !search->whole) {
             QH_TRY(qh_snapshot_gap(
                 reader->snapshot, "what refers to a coroutine",
@@ -383,8 +395,7 @@ struct qh_error *qh_search_suspects(struct qh_reader *reader)
         return qh_error_no_memory();
     }
     for (size_t i = 0; i < qemu->suspect_count; i++) {
-        size_t index =
-            qh_coroutine_index(reader, qemu->suspects[i].coroutine);
+        size_t index = qh_coroutine_index(reader, qemu->suspects[i].coroutine);
         if (index != SIZE_MAX &&
             is_parked_like(&reader->snapshot->coroutines[index],
                            &qemu->suspects[i])) {
@@ -490,16 +501,15 @@ struct qh_error *qh_search_references(struct qh_reader *reader)
     }
     for (size_t i = 0; i < snapshot->wait_count; i++) {
         const struct qh_wait *wait = &snapshot->waits[i];
-        size_t index = wait->tid
-                           ? SIZE_MAX
-                           : qh_coroutine_index(reader, wait->coroutine);
+        size_t index =
+            wait->tid ? SIZE_MAX : qh_coroutine_index(reader, wait->coroutine);
         if (index != SIZE_MAX &&
             is_looked_for(&snapshot->coroutines[index], wait)) {
             subjects[count++].index = index;
         }
     }
-    QH_TRY(qh_note_poll_frames(reader));
-    QH_TRY(search_for(reader, subjects, count,
-                      process->kind != QH_TARGET_LIVE));
+    QH_TRY(qh_note_frames(reader));
+    QH_TRY(
+        search_for(reader, subjects, count, process->kind != QH_TARGET_LIVE));
     return process->kind == QH_TARGET_LIVE ? keep_suspects(reader) : NULL;
 }

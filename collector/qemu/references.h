@@ -23,10 +23,10 @@ struct qh_error *qh_each_memory(struct qh_reader *reader, bool still,
                                 qh_look *look, void *opaque,
                                 bool *ret_whole) QH_MUST_CHECK;
 
-/* Notes the frames of threads that sleep in a loop's poll; after the walks. */
-struct qh_error *qh_note_poll_frames(struct qh_reader *reader) QH_MUST_CHECK;
-/* Adds what of those frames, where they still stand, holds nothing. */
-struct qh_error *qh_add_poll_frames(struct qh_reader *reader,
-                                    struct qh_ranges *ranges) QH_MUST_CHECK;
+/* Notes what of the stacks holds no pointer that counts; after the walks. */
+struct qh_error *qh_note_frames(struct qh_reader *reader) QH_MUST_CHECK;
+/* Adds what of that is still as it was. */
+struct qh_error *qh_add_frames(struct qh_reader *reader,
+                               struct qh_ranges *ranges) QH_MUST_CHECK;
 
 #endif

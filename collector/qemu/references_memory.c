@@ -9,7 +9,7 @@
  *  - the part of a stack below its pointer, and registers that a switch saved
  *    for one who has gone on since: what is there was left by functions that
  *    have returned, the very ones that once knew the coroutine;
- *  - the frames of a loop that sleeps (references_poll.c);
+ *  - frames that hold what is left of others (references_frames.c);
  *  - uc_link at the top of a coroutine's stack, which points to the stack of
  *    the one that created it (glibc, makecontext.c). */
 #include "qemu/references.h"
@@ -32,7 +32,7 @@ enum {
 struct memory {
     struct qh_reader *reader;
     bool still, whole, enough;
-    uint64_t left; /* that may still be looked at, in bytes */
+    uint64_t left;          /* that may still be looked at, in bytes */
     struct qh_ranges holes; /* sorted; may overlap */
     qh_look *look;
     void *opaque;
@@ -62,17 +62,17 @@ static struct qh_error *add_coroutine(struct memory *memory,
     uint64_t top = start + coroutine->stack_bytes;
     uint64_t sp = coroutine->regs.dwarf[QH_REG_RSP];
 
-    QH_TRY(add_hole(memory, top - UC_LINK_BELOW_TOP,
-                    top - UC_LINK_BELOW_TOP + 8));
+    QH_TRY(
+        add_hole(memory, top - UC_LINK_BELOW_TOP, top - UC_LINK_BELOW_TOP + 8));
     if (coroutine->state == QH_CO_RUNNING) {
         return add_env(memory, coroutine->address);
     }
     if (coroutine->state == QH_CO_POOLED) {
         /* Its entry_arg is that of its last life. */
-        QH_TRY(add_hole(memory, coroutine->address.value,
-                        coroutine->address.value +
-                            memory->reader->layout->fields[QH_F_UC_ENV]
-                                .at.offset));
+        QH_TRY(add_hole(
+            memory, coroutine->address.value,
+            coroutine->address.value +
+                memory->reader->layout->fields[QH_F_UC_ENV].at.offset));
         QH_TRY(add_env(memory, coroutine->address));
     }
     return coroutine->regs.known && sp - start < coroutine->stack_bytes
@@ -99,8 +99,8 @@ static uint64_t stack_bottom(struct memory *memory, const struct qh_task *task)
     }
     const struct qh_mapping *below =
         qh_target_mapping_at(reader->target, qh_raddr(mapping->start - 1));
-    bool guarded = below && !below->writable && !below->executable &&
-                   !below->path[0];
+    bool guarded =
+        below && !below->writable && !below->executable && !below->path[0];
     return guarded || task->tid == qh_target_process(reader->target)->pid
                ? mapping->start
                : sp;
@@ -111,7 +111,6 @@ static struct qh_error *add_thread(struct memory *memory,
 {
     uint64_t sp = work->task->regs.dwarf[QH_REG_RSP];
 
-
     if (work->task->stop != QH_TASK_STOPPED) {
         return NULL;
     }
@@ -119,7 +118,8 @@ static struct qh_error *add_thread(struct memory *memory,
         QH_TRY(add_env(memory, work->leader));
     }
     return sp > RED_ZONE_BYTES
-               ? add_hole(memory, stack_bottom(memory, work->task), sp - RED_ZONE_BYTES)
+               ? add_hole(memory, stack_bottom(memory, work->task),
+                          sp - RED_ZONE_BYTES)
                : NULL;
 }
 
@@ -141,7 +141,7 @@ static struct qh_error *find_holes(struct memory *memory)
     for (size_t i = 0; i < snapshot->thread_count; i++) {
         QH_TRY(add_thread(memory, &reader->threads[i]));
     }
-    QH_TRY(qh_add_poll_frames(reader, &memory->holes));
+    QH_TRY(qh_add_frames(reader, &memory->holes));
     if (memory->holes.count) {
         qsort(memory->holes.items, memory->holes.count,
               sizeof(*memory->holes.items), by_start);

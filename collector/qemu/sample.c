@@ -31,6 +31,7 @@ void qh_qemu_destroy(struct qh_qemu *qemu)
         free(qemu->hints);
         free(qemu->suspects);
         free(qemu->poll_frames);
+        free(qemu->stale_words);
         qh_ranges_guard(&qemu->wanted);
         free(qemu);
     }

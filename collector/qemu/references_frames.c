@@ -1,4 +1,4 @@
-/* What of a sleeping loop's stack holds no pointer that counts.
+/* What of live stacks holds no pointer that counts.
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * A loop's thread sleeps at the same depth at which it has served what came
@@ -7,10 +7,16 @@
  * knows a coroutine, so their locals do not count; what they have saved of
  * their callers' registers, just below the return address, does.
  *
+ * A coroutine starts with the registers of the one that created it:
+ * getcontext() saves them, and swapcontext() takes them up
+ * (util/coroutine-ucontext.c). Its first function saves those that it uses.
+ * They mean nothing to it; a request that begins the next one as the NBD
+ * server's do would be known by that for ever.
+ *
  * Frames are told from a walk, and in a stop there is no time for one. So those
  * of the sample before stand for them, where the thread is at the same place
- * and the return addresses are the same. Source of facts: util/aio-posix.c,
- * util/fdmon-*.c, util/main-loop.c. */
+ * and the return addresses, or the words, are the same. Source of facts:
+ * util/aio-posix.c, util/fdmon-*.c, util/main-loop.c. */
 #include "qemu/references.h"
 
 #include <string.h>
@@ -54,9 +60,9 @@ static size_t outermost_line(const struct qh_backtrace *stack)
     return i;
 }
 
-static struct qh_error *note_frames(struct qh_qemu *qemu,
-                                    const struct qh_thread_work *work,
-                                    const struct qh_backtrace *stack)
+static struct qh_error *note_polls(struct qh_qemu *qemu,
+                                   const struct qh_thread_work *work,
+                                   const struct qh_backtrace *stack)
 {
     size_t line = outermost_line(stack);
     const struct qh_unwound_stack *part = work->walk.parts;
@@ -86,17 +92,79 @@ static struct qh_error *note_frames(struct qh_qemu *qemu,
     return NULL;
 }
 
-struct qh_error *qh_note_poll_frames(struct qh_reader *reader)
+/* Of the registers that the coroutine's start has been left with. */
+static bool was_left_with(const struct qh_unwound *start, uint64_t value)
+{
+    static const unsigned char saved[] = { QH_REG_RBX,     QH_REG_RBP,
+                                           QH_REG_R12,     QH_REG_R12 + 1,
+                                           QH_REG_R12 + 2, QH_REG_R12 + 3 };
+
+    for (size_t i = 0; i < QH_COUNT(saved); i++) {
+        if (start->regs.known & (1u << saved[i]) &&
+            start->regs.dwarf[saved[i]] == value) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Looks at where the first function saves registers: below its return address
+ * into coroutine_trampoline(). */
+static struct qh_error *note_stale(struct qh_reader *reader, size_t index)
+{
+    enum { SAVED = 6 };
+    const struct qh_walk *walk = &reader->coroutines[index].walk;
+    const struct qh_backtrace *stack =
+        &reader->snapshot->coroutines[index].stack;
+    struct qh_qemu *qemu = reader->qemu;
+    uint64_t words[SAVED];
+
+    if (walk->part_count != 1 || !stack->count || stack->cut ||
+        !stack->frames[stack->count - 1].function ||
+        strcmp(stack->frames[stack->count - 1].function,
+               "coroutine_trampoline")) {
+        return NULL;
+    }
+    const struct qh_unwound *start =
+        &walk->parts[0].frames[walk->parts[0].count - 1];
+    uint64_t at = start->regs.dwarf[QH_REG_RSP] - 8 - sizeof(words);
+    struct qh_error *error =
+        qh_target_read(reader->target, qh_raddr(at), words, sizeof(words));
+    if (error) {
+        qh_error_destroy(error);
+        return NULL;
+    }
+    for (size_t i = 0; i < SAVED; i++) {
+        size_t other = qh_coroutine_by_stack(reader, qh_raddr(words[i]));
+        if (other == SIZE_MAX || other == index ||
+            !was_left_with(start, words[i])) {
+            continue;
+        }
+        QH_TRY(qh_array_reserve(&qemu->stale_words, &qemu->stale_word_room,
+                                qemu->stale_word_count + 1,
+                                sizeof(*qemu->stale_words)));
+        qemu->stale_words[qemu->stale_word_count++] =
+            (struct qh_stale_word){ at + 8 * i, words[i] };
+    }
+    return NULL;
+}
+
+struct qh_error *qh_note_frames(struct qh_reader *reader)
 {
     const struct qh_snapshot *snapshot = reader->snapshot;
 
-    reader->qemu->poll_frame_count = 0;
+    reader->qemu->poll_frame_count = reader->qemu->stale_word_count = 0;
+    for (size_t i = 0; i < snapshot->coroutine_count; i++) {
+        if (snapshot->coroutines[i].state == QH_CO_SUSPENDED) {
+            QH_TRY(note_stale(reader, i));
+        }
+    }
     for (size_t i = 0; i < snapshot->thread_count; i++) {
         const struct qh_thread *thread = &snapshot->threads[i];
         if (thread->state == QH_THREAD_BLOCKED &&
             reader->threads[i].task->stop == QH_TASK_STOPPED) {
-            QH_TRY(note_frames(reader->qemu, &reader->threads[i],
-                               &thread->stack));
+            QH_TRY(
+                note_polls(reader->qemu, &reader->threads[i], &thread->stack));
         }
     }
     return NULL;
@@ -118,10 +186,26 @@ static bool still_stands(struct qh_reader *reader, const struct qh_task *task,
     return same;
 }
 
+static struct qh_error *add_stale(struct qh_reader *reader,
+                                  struct qh_ranges *ranges)
+{
+    const struct qh_qemu *qemu = reader->qemu;
+
+    for (size_t i = 0; i < qemu->stale_word_count; i++) {
+        struct raddr at = { qemu->stale_words[i].at }, word = { 0 };
+        struct qh_error *error = qh_read_pointer(reader, at, &word);
+        if (!error && word.value == qemu->stale_words[i].value) {
+            QH_TRY(qh_ranges_add(ranges, at.value, at.value + 8));
+        }
+        qh_error_destroy(error);
+    }
+    return NULL;
+}
+
 /* The frames of a thread stand one behind the other, innermost first: behind
  * one that does not stand any more none does. */
-struct qh_error *qh_add_poll_frames(struct qh_reader *reader,
-                                    struct qh_ranges *ranges)
+static struct qh_error *add_polls(struct qh_reader *reader,
+                                  struct qh_ranges *ranges)
 {
     const struct qh_qemu *qemu = reader->qemu;
 
@@ -142,4 +226,11 @@ struct qh_error *qh_add_poll_frames(struct qh_reader *reader,
         }
     }
     return NULL;
+}
+
+struct qh_error *qh_add_frames(struct qh_reader *reader,
+                               struct qh_ranges *ranges)
+{
+    QH_TRY(add_stale(reader, ranges));
+    return add_polls(reader, ranges);
 }
