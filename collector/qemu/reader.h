@@ -29,7 +29,8 @@ struct qh_suspect {
     uint64_t sp, pc; /* where it yielded */
 };
 
-/* A frame of a thread that sleeps in its loop's poll; see references_frames.c. */
+/* A frame of a thread that sleeps in its loop's poll; see references_frames.c.
+ */
 struct qh_poll_frame {
     pid_t tid;
     uint64_t sp, pc; /* the thread's */
@@ -57,7 +58,7 @@ struct qh_qemu {
     struct qh_hint *hints; /* sorted by stack; malloc'd */
     size_t hint_count;
     size_t hint_room;
-    struct qh_ranges wanted; /* what the waits of the last sample lie in */
+    struct qh_ranges wanted;     /* what the waits of the last sample lie in */
     struct qh_suspect *suspects; /* of the last sample; malloc'd */
     size_t suspect_count, suspect_room;
     struct qh_poll_frame *poll_frames; /* of the last sample; malloc'd */
@@ -207,6 +208,10 @@ struct qh_error *qh_read_contexts(struct qh_reader *reader) QH_MUST_CHECK;
 /* The worker threads of a context (pool.c). */
 struct qh_error *qh_read_pool(struct qh_reader *reader,
                               struct qh_context *context) QH_MUST_CHECK;
+/* Whether the kernel made it, for an io_uring: it never runs code of the
+ * program's, and has the fs_base of the thread that submitted, whose
+ * thread-local variables are not its own. */
+bool qh_is_kernel_worker(const struct qh_task *task);
 /* The timers of one QEMUTimerListGroup's array; `context` 0: main loop. */
 struct qh_error *qh_read_timer_group(struct qh_reader *reader,
                                      struct raddr lists,
@@ -216,7 +221,8 @@ struct qh_error *qh_read_sleepers(struct qh_reader *reader) QH_MUST_CHECK;
 struct qh_error *qh_read_locks(struct qh_reader *reader) QH_MUST_CHECK;
 /* Copies the live part of every stack into the page cache. */
 struct qh_error *qh_copy_stacks(struct qh_reader *reader) QH_MUST_CHECK;
-/* Copies what the innermost frames of coroutines point to; stacks come first. */
+/* Copies what the innermost frames of coroutines point to; stacks come first.
+ */
 struct qh_error *qh_copy_pointees(struct qh_reader *reader) QH_MUST_CHECK;
 /* The same of what the waits of the last sample were read from. */
 struct qh_error *qh_prefetch_waits(struct qh_reader *reader) QH_MUST_CHECK;

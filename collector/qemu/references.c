@@ -240,7 +240,6 @@ static void look_at_registers(struct search *search,
     }
 }
 
-/* Threads of an io_uring never run code of the program's. */
 static bool has_no_registers(const struct qh_task *task)
 {
     return !strncmp(task->name, "iou-", 4) || task->stop == QH_TASK_GONE;

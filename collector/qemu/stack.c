@@ -272,8 +272,9 @@ static void share_running(struct qh_reader *reader,
 {
     size_t index = qh_coroutine_index(reader, work->current);
 
-    if (index == SIZE_MAX || !work->walk.part_count) {
-        return;
+    if (index == SIZE_MAX || !work->walk.part_count ||
+        reader->snapshot->coroutines[index].stack.count) {
+        return; /* two threads may claim to run it */
     }
     struct qh_backtrace *stack = &reader->snapshot->coroutines[index].stack;
     stack->frames = thread->stack.frames;
