@@ -64,6 +64,8 @@ struct qh_qemu {
     struct qh_poll_frame *poll_frames; /* of the last sample; malloc'd */
     size_t poll_frame_count, poll_frame_room;
     struct qh_stale_word *stale_words; /* likewise */
+    uint64_t
+        start_bytes; /* at a stack's top, of coroutine_trampoline(); or 0 */
     size_t stale_word_count, stale_word_room;
     /* What searches may still read besides heap and arenas, in bytes. */
     uint64_t search_budget;

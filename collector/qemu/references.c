@@ -23,6 +23,7 @@
  * then seen to refer to are looked for in the stop of the next sample. Among
  * healthy coroutines that is hardly ever one. */
 #include "qemu/references.h"
+#include "target/arch.h"
 
 #include <string.h>
 
@@ -311,6 +312,26 @@ static void make_spans(struct search *search)
     }
 }
 
+/* Whether it has run since the stop: its saved registers are others by now. */
+static bool has_moved(struct qh_reader *reader, size_t index)
+{
+    unsigned char then[QH_ARCH_JMPBUF_SLOTS * 8], now[sizeof(then)];
+    struct raddr env =
+        qh_field_at(reader, reader->coroutines[index].ucontext, QH_F_UC_ENV);
+    size_t have = 0;
+    struct qh_error *error =
+        qh_target_read(reader->target, env, then, sizeof(then));
+
+    if (!error) {
+        error =
+            qh_target_read_some(reader->target, env, now, sizeof(now), &have);
+    }
+    bool moved =
+        error || have != sizeof(now) || memcmp(then, now, sizeof(now)) != 0;
+    qh_error_destroy(error);
+    return moved;
+}
+
 static struct qh_error *note_result(struct search *search, bool still)
 {
     struct qh_reader *reader = search->reader;
@@ -319,7 +340,7 @@ static struct qh_error *note_result(struct search *search, bool still)
         struct subject *subject = &search->subjects[i];
         struct qh_coroutine *coroutine =
             &reader->snapshot->coroutines[subject->index];
-        if (subject->found) {
+        if (subject->found || (!still && has_moved(reader, subject->index))) {
             coroutine->referred = QH_REFERRED_YES;
             continue;
         }

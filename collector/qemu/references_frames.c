@@ -108,6 +108,21 @@ static bool was_left_with(const struct qh_unwound *start, uint64_t value)
     return false;
 }
 
+/* The frame of coroutine_trampoline() is as large in each coroutine: it is
+ * where makecontext() lays it. */
+static void note_start(struct qh_reader *reader, size_t index,
+                       const struct qh_unwound *start)
+{
+    enum { MOST_BYTES = 1024 };
+    const struct qh_coroutine *coroutine = &reader->snapshot->coroutines[index];
+    uint64_t bytes = coroutine->stack_start.value + coroutine->stack_bytes -
+                     start->regs.dwarf[QH_REG_RSP];
+
+    if (bytes <= MOST_BYTES) {
+        reader->qemu->start_bytes = bytes;
+    }
+}
+
 /* Looks at where the first function saves registers: below its return address
  * into coroutine_trampoline(). */
 static struct qh_error *note_stale(struct qh_reader *reader, size_t index)
@@ -128,6 +143,7 @@ static struct qh_error *note_stale(struct qh_reader *reader, size_t index)
     const struct qh_unwound *start =
         &walk->parts[0].frames[walk->parts[0].count - 1];
     uint64_t at = start->regs.dwarf[QH_REG_RSP] - 8 - sizeof(words);
+    note_start(reader, index, start);
     struct qh_error *error =
         qh_target_read(reader->target, qh_raddr(at), words, sizeof(words));
     if (error) {
@@ -154,6 +170,7 @@ struct qh_error *qh_note_frames(struct qh_reader *reader)
     const struct qh_snapshot *snapshot = reader->snapshot;
 
     reader->qemu->poll_frame_count = reader->qemu->stale_word_count = 0;
+    reader->qemu->start_bytes = 0;
     for (size_t i = 0; i < snapshot->coroutine_count; i++) {
         if (snapshot->coroutines[i].state == QH_CO_SUSPENDED) {
             QH_TRY(note_stale(reader, i));

@@ -10,7 +10,8 @@
  *    for one who has gone on since: what is there was left by functions that
  *    have returned, the very ones that once knew the coroutine;
  *  - frames that hold what is left of others (references_frames.c);
- *  - uc_link at the top of a coroutine's stack, which points to the stack of
+ *  - the frame of coroutine_trampoline(), which knows its own coroutine, and
+ *    uc_link at the top of a coroutine's stack, which points to the stack of
  *    the one that created it (glibc, makecontext.c). */
 #include "qemu/references.h"
 #include "target/arch.h"
@@ -54,6 +55,14 @@ static struct qh_error *add_env(struct memory *memory, struct raddr base)
     return add_hole(memory, env, env + ENV_BYTES);
 }
 
+/* What lies at the top of each coroutine's stack and is of its start only. */
+static uint64_t start_bytes(const struct memory *memory)
+{
+    uint64_t bytes = memory->reader->qemu->start_bytes;
+
+    return bytes > UC_LINK_BELOW_TOP ? bytes : UC_LINK_BELOW_TOP;
+}
+
 /* Of a running one the stack pointer is its thread's. */
 static struct qh_error *add_coroutine(struct memory *memory,
                                       const struct qh_coroutine *coroutine)
@@ -62,8 +71,7 @@ static struct qh_error *add_coroutine(struct memory *memory,
     uint64_t top = start + coroutine->stack_bytes;
     uint64_t sp = coroutine->regs.dwarf[QH_REG_RSP];
 
-    QH_TRY(
-        add_hole(memory, top - UC_LINK_BELOW_TOP, top - UC_LINK_BELOW_TOP + 8));
+    QH_TRY(add_hole(memory, top - start_bytes(memory), top));
     if (coroutine->state == QH_CO_RUNNING) {
         return add_env(memory, coroutine->address);
     }

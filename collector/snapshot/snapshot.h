@@ -176,7 +176,7 @@ struct qh_timer {
 /* Whether anything but itself refers to a suspended coroutine. */
 enum qh_referred {
     QH_REFERRED_UNKNOWN, /* not looked for */
-    QH_REFERRED_YES,
+    QH_REFERRED_YES, /* or it has run on since */
     QH_REFERRED_PERHAPS_NOT, /* nothing was seen to, while the target ran on, or
                               * in what could be read */
     QH_REFERRED_NO           /* nothing does, and all of it stood still */
