@@ -54,8 +54,8 @@ static struct qh_error *judge(const struct qh_snapshot *snapshot,
 
     finding.fingerprint =
         qh_fingerprint_mix(QH_FINGERPRINT, coroutine->address.value);
-    finding.fingerprint = qh_fingerprint_mix(
-        finding.fingerprint, coroutine->regs.dwarf[QH_REG_RSP]);
+    finding.fingerprint = qh_fingerprint_mix(finding.fingerprint,
+                                             coroutine->regs.dwarf[QH_REG_RSP]);
     finding.fingerprint =
         qh_fingerprint_stack(finding.fingerprint, &coroutine->stack);
     QH_TRY(qh_evidence_add(
@@ -63,10 +63,9 @@ static struct qh_error *judge(const struct qh_snapshot *snapshot,
         qh_arena_printf(&findings->arena, "it has yielded in %s",
                         wait && wait->function ? wait->function : "?"),
         coroutine->address, "suspended"));
-    QH_TRY(qh_evidence_add(
-        findings, &finding,
-        "no address of it in any memory or register",
-        qh_raddr(0), "0"));
+    QH_TRY(qh_evidence_add(findings, &finding,
+                           "no address of it in any memory or register",
+                           qh_raddr(0), "0"));
     return qh_findings_add(findings, &finding);
 }
 

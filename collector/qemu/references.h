@@ -29,4 +29,11 @@ struct qh_error *qh_note_frames(struct qh_reader *reader) QH_MUST_CHECK;
 struct qh_error *qh_add_frames(struct qh_reader *reader,
                                struct qh_ranges *ranges) QH_MUST_CHECK;
 
+/* Whether `value` at address `at`, which leads to the coroutine, may be of one
+ * who will wake it. `*mutexes` counts those that name it as their holder: it
+ * holds no more than it says. */
+bool qh_reference_wakes(struct qh_reader *reader,
+                        const struct qh_coroutine *coroutine, uint64_t at,
+                        uint64_t value, uint64_t *mutexes);
+
 #endif

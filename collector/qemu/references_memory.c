@@ -17,6 +17,8 @@
 #include "target/arch.h"
 #include "target/raw.h"
 
+#include <string.h>
+
 enum {
     CHUNK_BYTES = 1 << 20,
     RED_ZONE_BYTES = 128,
@@ -89,8 +91,9 @@ static struct qh_error *add_coroutine(struct memory *memory,
 }
 
 /* Where the stack that `sp` lies on may begin: only a guard page tells that a
- * mapping holds nothing else below (gcore shows one as readable), or that it is
- * the main thread's, which the kernel merges with no other mapping. */
+ * mapping holds nothing else below (gcore shows one as readable), and the
+ * thread-local variables at its top that it is no stack of signals; or that it
+ * is the main thread's, which the kernel merges with no other mapping. */
 static uint64_t stack_bottom(struct memory *memory, const struct qh_task *task)
 {
     struct qh_reader *reader = memory->reader;
@@ -107,11 +110,14 @@ static uint64_t stack_bottom(struct memory *memory, const struct qh_task *task)
     }
     const struct qh_mapping *below =
         qh_target_mapping_at(reader->target, qh_raddr(mapping->start - 1));
-    bool guarded =
-        below && !below->writable && !below->executable && !below->path[0];
-    return guarded || task->tid == qh_target_process(reader->target)->pid
-               ? mapping->start
-               : sp;
+    const struct qh_process *process = qh_target_process(reader->target);
+    bool guarded = below && !below->writable && !below->executable &&
+                   !below->path[0] && task->fs_base >= sp &&
+                   task->fs_base < mapping->end;
+    bool first = task->tid == process->pid &&
+                 (process->kind == QH_TARGET_CORE ||
+                  !strcmp(mapping->path, "[stack]"));
+    return guarded || first ? mapping->start : sp;
 }
 
 static struct qh_error *add_thread(struct memory *memory,
