@@ -435,7 +435,7 @@ static void test_progress(void **state)
 
 static void test_orphan(void **state)
 {
-    struct world *world = world_loop();
+    struct world *world = world_quiet();
     struct qh_coroutine *coroutine =
         world_coroutine(world, 0x9000, "some_entry");
 
@@ -455,7 +455,7 @@ static void test_orphan(void **state)
 /* Another place of the same coroutine is another finding. */
 static void test_orphan_moves(void **state)
 {
-    struct world *world = world_loop();
+    struct world *world = world_quiet();
     struct qh_coroutine *coroutine =
         world_coroutine(world, 0x9000, "some_entry");
 
