@@ -15,6 +15,7 @@ const struct qh_rule qh_rules[] = {
     { "wait.condition-met", qh_rule_wait_condition_met },
     { "aio.queued-unnotified", qh_rule_aio_queued_unnotified },
     { "timer.expired-unserved", qh_rule_timer_expired_unserved },
+    { "coroutine.orphan", qh_rule_coroutine_orphan },
     { "sleep.wake-lost", qh_rule_sleep_wake_lost },
     { "kernel.stuck", qh_rule_kernel_stuck },
     { "rcu.stalled", qh_rule_rcu_stalled },

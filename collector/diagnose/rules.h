@@ -52,6 +52,9 @@ struct qh_error *qh_rule_kernel_stuck(const struct qh_snapshot *snapshot,
 struct qh_error *qh_rule_rcu_stalled(const struct qh_snapshot *snapshot,
                                      struct qh_findings *findings)
     QH_MUST_CHECK;
+struct qh_error *qh_rule_coroutine_orphan(const struct qh_snapshot *snapshot,
+                                          struct qh_findings *findings)
+    QH_MUST_CHECK;
 
 struct qh_error *
 qh_rule_comutex_handoff_lost(const struct qh_snapshot *snapshot,

@@ -102,6 +102,8 @@ struct qh_error *qh_layout_load(struct qh_debug *debug, struct qh_layout *ret)
     QH_TRY(load_fields(debug, &layout));
     QH_TRY(
         qh_debug_sizeof(debug, "QEMUClock", ANCHOR_TIMER, &layout.clock_bytes));
+    QH_TRY(qh_debug_sizeof(debug, "CoroutineUContext", ANCHOR_COROUTINE,
+                           &layout.ucontext_bytes));
     memcpy(ret, &layout, sizeof(layout));
     return NULL;
 }

@@ -33,6 +33,7 @@
 #define ANCHOR_JOB "job_pause_point"           /* job.c */
 #define ANCHOR_BACKEND "blk_new"               /* block-backend.c */
 #define ANCHOR_IO "bdrv_co_preadv_part"        /* block/io.c */
+#define ANCHOR_POLL "bdrv_poll_co"             /* block-gen.h */
 #define ANCHOR_THROTTLE "throttle_group_register_tgm" /* throttle-groups.c */
 #define ANCHOR_TASK "aio_task_pool_new"               /* aio_task.c */
 #define ANCHOR_WORKER "thread_pool_submit_co"         /* thread-pool.c */
@@ -118,6 +119,7 @@ enum qh_presence { QH_OPTIONAL, QH_REQUIRED };
       QH_OPTIONAL)                                                             \
     X(QUEUE_FIRST, "CoQueue", "entries.sqh_first", ANCHOR_GRAPH, QH_OPTIONAL)  \
     X(CO_MUTEX_LOCKED, "CoMutex", "locked", ANCHOR_CO_LOCK, QH_OPTIONAL)       \
+    X(CO_MUTEX_CTX, "CoMutex", "ctx", ANCHOR_CO_LOCK, QH_OPTIONAL)             \
     X(CO_MUTEX_HANDOFF, "CoMutex", "handoff", ANCHOR_CO_LOCK, QH_OPTIONAL)     \
     X(CO_MUTEX_HOLDER, "CoMutex", "holder", ANCHOR_CO_LOCK, QH_OPTIONAL)       \
     X(CO_MUTEX_PUSHED, "CoMutex", "from_push.slh_first", ANCHOR_CO_LOCK,       \
@@ -165,6 +167,11 @@ enum qh_presence { QH_OPTIONAL, QH_REQUIRED };
     X(REQUEST_CO, "BdrvTrackedRequest", "co", ANCHOR_IO, QH_OPTIONAL)          \
     X(REQUEST_FOR, "BdrvTrackedRequest", "waiting_for", ANCHOR_IO,             \
       QH_OPTIONAL)                                                             \
+    X(REQUEST_NEXT, "BdrvTrackedRequest", "list.le_next", ANCHOR_IO,           \
+      QH_OPTIONAL)                                                             \
+    X(REQUEST_PREV, "BdrvTrackedRequest", "list.le_prev", ANCHOR_IO,           \
+      QH_OPTIONAL)                                                             \
+    X(POLL_CO, "BdrvPollCo", "co", ANCHOR_POLL, QH_OPTIONAL)                   \
     X(COMPLETION_RET, "CoroutineIOCompletion", "ret", ANCHOR_IO, QH_OPTIONAL)  \
     X(TGM_READS, "ThrottleGroupMember", "pending_reqs[0]", ANCHOR_THROTTLE,    \
       QH_OPTIONAL)                                                             \
@@ -273,6 +280,7 @@ struct qh_layout {
     } fields[QH_FIELD_COUNT];
     struct raddr symbols[QH_SYMBOL_COUNT]; /* 0: absent */
     uint64_t clock_bytes;                  /* sizeof(QEMUClock) */
+    uint64_t ucontext_bytes;               /* sizeof(CoroutineUContext) */
 };
 
 /*

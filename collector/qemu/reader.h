@@ -23,6 +23,25 @@ struct qh_hint {
     struct raddr ucontext; /* 0: not found */
 };
 
+/* A suspended coroutine that nothing was seen to refer to; see references.c. */
+struct qh_suspect {
+    struct raddr coroutine;
+    uint64_t sp, pc; /* where it yielded */
+};
+
+/* A frame of a thread that sleeps in its loop's poll; see references_frames.c.
+ */
+struct qh_poll_frame {
+    pid_t tid;
+    uint64_t sp, pc; /* the thread's */
+    uint64_t start, cfa, return_address;
+};
+
+/* A register of its creator's that a coroutine has saved; see there. */
+struct qh_stale_word {
+    uint64_t at, value;
+};
+
 /* Parts of the target's memory, gathered for qh_target_prefetch(). */
 struct qh_ranges {
     struct qh_range *items; /* malloc'd; qh_ranges_guard() frees them */
@@ -39,7 +58,15 @@ struct qh_qemu {
     struct qh_hint *hints; /* sorted by stack; malloc'd */
     size_t hint_count;
     size_t hint_room;
-    struct qh_ranges wanted; /* what the waits of the last sample lie in */
+    struct qh_ranges wanted;     /* what the waits of the last sample lie in */
+    struct qh_suspect *suspects; /* of the last sample; malloc'd */
+    size_t suspect_count, suspect_room;
+    struct qh_poll_frame *poll_frames; /* of the last sample; malloc'd */
+    size_t poll_frame_count, poll_frame_room;
+    struct qh_stale_word *stale_words; /* likewise */
+    uint64_t
+        start_bytes; /* at a stack's top, of coroutine_trampoline(); or 0 */
+    size_t stale_word_count, stale_word_room;
     /* What searches may still read besides heap and arenas, in bytes. */
     uint64_t search_budget;
 };
@@ -183,6 +210,10 @@ struct qh_error *qh_read_contexts(struct qh_reader *reader) QH_MUST_CHECK;
 /* The worker threads of a context (pool.c). */
 struct qh_error *qh_read_pool(struct qh_reader *reader,
                               struct qh_context *context) QH_MUST_CHECK;
+/* Whether the kernel made it, for an io_uring: it never runs code of the
+ * program's, and has the fs_base of the thread that submitted, whose
+ * thread-local variables are not its own. */
+bool qh_is_kernel_worker(const struct qh_task *task);
 /* The timers of one QEMUTimerListGroup's array; `context` 0: main loop. */
 struct qh_error *qh_read_timer_group(struct qh_reader *reader,
                                      struct raddr lists,
@@ -192,10 +223,13 @@ struct qh_error *qh_read_sleepers(struct qh_reader *reader) QH_MUST_CHECK;
 struct qh_error *qh_read_locks(struct qh_reader *reader) QH_MUST_CHECK;
 /* Copies the live part of every stack into the page cache. */
 struct qh_error *qh_copy_stacks(struct qh_reader *reader) QH_MUST_CHECK;
-/* Copies what the innermost frames of coroutines point to; stacks come first. */
+/* Copies what the innermost frames of coroutines point to; stacks come first.
+ */
 struct qh_error *qh_copy_pointees(struct qh_reader *reader) QH_MUST_CHECK;
 /* The same of what the waits of the last sample were read from. */
 struct qh_error *qh_prefetch_waits(struct qh_reader *reader) QH_MUST_CHECK;
+/* Whether anything refers to the suspects of the last sample; comes last. */
+struct qh_error *qh_search_suspects(struct qh_reader *reader) QH_MUST_CHECK;
 /* The registers that a CoroutineUContext's jmp_buf holds; ABSENT when no
  * thread told the pointer guard. */
 struct qh_error *qh_read_env(struct qh_reader *reader, struct raddr ucontext,
@@ -215,6 +249,9 @@ struct qh_error *qh_finish_sleepers(struct qh_reader *reader) QH_MUST_CHECK;
 struct qh_error *qh_finish_locks(struct qh_reader *reader) QH_MUST_CHECK;
 /* What each suspended coroutine waits for, into the snapshot's waits. */
 struct qh_error *qh_find_co_waits(struct qh_reader *reader) QH_MUST_CHECK;
+/* Whether anything refers to those for which no reader has found a waker: of a
+ * target that runs on, whom the next sample has to suspect. */
+struct qh_error *qh_search_references(struct qh_reader *reader) QH_MUST_CHECK;
 /* Notes queues of coroutines that run in a circle. */
 struct qh_error *qh_check_queues(struct qh_reader *reader) QH_MUST_CHECK;
 struct qh_error *qh_find_qmp_command(struct qh_reader *reader) QH_MUST_CHECK;
@@ -223,6 +260,12 @@ struct qh_error *qh_read_thread_waits(struct qh_reader *reader) QH_MUST_CHECK;
 struct qh_error *qh_measure_blocked(struct qh_reader *reader) QH_MUST_CHECK;
 
 /* ---- stacks (stack.c) ---- */
+
+/* The registers that a thread that is inside of a coroutine will go on with,
+ * below it; `known` is 0 when it is inside of none. */
+struct qh_error *qh_read_below(struct qh_reader *reader,
+                               const struct qh_thread_work *work,
+                               struct qh_registers *ret) QH_MUST_CHECK;
 
 /* The value of a parameter or local of the innermost frame of `function` on
  * the walked stack; `function` may be inlined. ABSENT when it can't be told. */

@@ -29,6 +29,9 @@ void qh_qemu_destroy(struct qh_qemu *qemu)
 {
     if (qemu) {
         free(qemu->hints);
+        free(qemu->suspects);
+        free(qemu->poll_frames);
+        free(qemu->stale_words);
         qh_ranges_guard(&qemu->wanted);
         free(qemu);
     }
@@ -157,7 +160,8 @@ static struct qh_error *read_stopped(struct qh_reader *reader)
     QH_TRY(qh_read_sleepers(reader));
     QH_TRY(qh_read_locks(reader));
     QH_TRY(qh_prefetch_waits(reader));
-    return qh_copy_pointees(reader);
+    QH_TRY(qh_copy_pointees(reader));
+    return qh_search_suspects(reader);
 }
 
 static struct qh_error *stop_and_read(struct qh_reader *reader)
@@ -202,6 +206,7 @@ static struct qh_error *judge_copies(struct qh_reader *reader)
     QH_TRY(qh_check_queues(reader));
     QH_TRY(qh_find_qmp_command(reader));
     QH_TRY(qh_find_co_waits(reader));
+    QH_TRY(qh_search_references(reader));
     return qh_measure_blocked(reader);
 }
 

@@ -61,6 +61,17 @@ static struct raddr leader_context(struct qh_reader *reader,
     return qh_raddr(work->leader.value - base);
 }
 
+struct qh_error *qh_read_below(struct qh_reader *reader,
+                               const struct qh_thread_work *work,
+                               struct qh_registers *ret)
+{
+    if (!work->current.value || !work->leader.value) {
+        *ret = (struct qh_registers){ .known = 0 };
+        return NULL;
+    }
+    return qh_read_env(reader, leader_context(reader, work), ret);
+}
+
 static struct qh_error *add_thread_stacks(struct qh_reader *reader,
                                           const struct qh_thread_work *work,
                                           struct qh_ranges *ranges)
@@ -261,8 +272,9 @@ static void share_running(struct qh_reader *reader,
 {
     size_t index = qh_coroutine_index(reader, work->current);
 
-    if (index == SIZE_MAX || !work->walk.part_count) {
-        return;
+    if (index == SIZE_MAX || !work->walk.part_count ||
+        reader->snapshot->coroutines[index].stack.count) {
+        return; /* two threads may claim to run it */
     }
     struct qh_backtrace *stack = &reader->snapshot->coroutines[index].stack;
     stack->frames = thread->stack.frames;

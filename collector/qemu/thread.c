@@ -99,6 +99,13 @@ static struct qh_error *read_variables(struct qh_reader *reader,
     return NULL;
 }
 
+/* Source of facts: copy_thread() of arch/x86/kernel/process.c. */
+bool qh_is_kernel_worker(const struct qh_task *task)
+{
+    return task->stop == QH_TASK_STOPPED && !task->regs.dwarf[QH_REG_RIP] &&
+           !task->regs.dwarf[QH_REG_RSP];
+}
+
 /* Asleep where no signal reaches it. A thread that did not stop for want of a
  * CPU is none of these: nothing is known of it but that it may run. */
 static bool in_kernel(const struct qh_task *task)
@@ -145,7 +152,7 @@ static struct qh_error *add_thread(struct qh_reader *reader,
     thread->switches = task->switches;
     thread->role = task->tid == snapshot->pid ? QH_ROLE_MAIN : QH_ROLE_OTHER;
     thread->state = in_kernel(task) ? QH_THREAD_IN_KERNEL : QH_THREAD_RUNNABLE;
-    if (task->fs_base) {
+    if (task->fs_base && !qh_is_kernel_worker(task)) {
         QH_NOTE(reader, "thread-local variables of a thread",
                 read_variables(reader, thread, &reader->threads[index]));
     }

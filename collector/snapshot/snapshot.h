@@ -173,6 +173,15 @@ struct qh_timer {
     struct raddr opaque;
 };
 
+/* Whether anything but itself refers to a suspended coroutine. */
+enum qh_referred {
+    QH_REFERRED_UNKNOWN, /* not looked for */
+    QH_REFERRED_YES, /* or it has run on since */
+    QH_REFERRED_PERHAPS_NOT, /* nothing was seen to, while the target ran on, or
+                              * in what could be read */
+    QH_REFERRED_NO           /* nothing does, and all of it stood still */
+};
+
 struct qh_coroutine {
     struct raddr address;
     const char *entry; /* function name, or NULL */
@@ -190,6 +199,7 @@ struct qh_coroutine {
      * taken off. Of a running one what it once went on with. None are known
      * when they could not be read. */
     struct qh_registers regs;
+    enum qh_referred referred;
     struct qh_backtrace stack;
 };
 

@@ -128,6 +128,9 @@ struct qh_error *qh_raw_touched(struct qh_target *target, uint64_t start,
     struct qh_touched last = { 0 };
     bool done = false;
 
+    if (!target->live) {
+        return qh_error_new(QH_ERR_ABSENT, "there is no process to ask");
+    }
     if (target->live->pagemap < 0) {
         target->live->pagemap =
             openat(target->live->dir, "pagemap", O_RDONLY | O_CLOEXEC);

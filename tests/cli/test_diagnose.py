@@ -41,9 +41,10 @@ FAULTS = {
     "throttle-unarmed": ("throttle.timer-unarmed", None, "never"),
     "kernel-stuck": ("kernel.stuck", None, "unknown"),
     "rcu-stalled": ("rcu.stalled", None, "unknown"),
+    "orphan": ("coroutine.orphan", None, "never"),
 }
 # What can be no more than strong.
-STRONG = ("kernel.stuck", "rcu.stalled")
+STRONG = ("kernel.stuck", "rcu.stalled", "coroutine.orphan")
 # The command that hangs; the others hang none.
 COMMANDS = {
     "wake-lost": "blockdev-del", "erased": "blockdev-del",
@@ -137,6 +138,16 @@ def check_co_lock(told: dict[str, Any], finding: dict[str, Any]) -> None:
         == ("io0" if waiter["entry"] == "request" else "io1")
 
 
+def check_orphan(told: dict[str, Any], finding: dict[str, Any]) -> None:
+    """The finding names the throttled coroutine, in io0."""
+    orphan = next(c for c in told["coroutines"]
+                  if c["address"] == finding["coroutine"])
+    assert orphan["state"] == "suspended"
+    assert "throttle_group_co_io_limits_intercept" in functions(orphan)
+    assert thread(told, finding["tid"])["iothread"] == "io0"
+    assert finding["waiter_tid"] is None
+
+
 # Where the waiter of each stands; the main thread, unless it is told.
 WAITERS = {
     "condition-met": "aio_wait_bh_oneshot",
@@ -220,6 +231,8 @@ def check(told: dict[str, Any], scenario: str, victim: Victim) -> None:
         check_asked(told, finding)
     elif rule.startswith("graph."):
         check_graph(told, finding)
+    elif rule == "coroutine.orphan":
+        check_orphan(told, finding)
     elif rule.startswith(("co", "throttle")):
         check_co_lock(told, finding)
     else:

@@ -131,6 +131,7 @@ static void copy_mappings(struct frozen *frozen, const struct qh_target *live)
         .present_bytes = FROZEN_PLANT_BYTES,
         .readable = true,
         .writable = true,
+        .executable = true, /* it is too large to be searched through */
         .path = "",
     };
     frozen->mapping_count = count + 1;

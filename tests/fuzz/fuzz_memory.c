@@ -100,6 +100,9 @@ static void forget(struct qh_qemu *qemu)
     qemu->hints = NULL;
     qemu->hint_count = qemu->hint_room = 0;
     qemu->search_budget = SEARCH_BYTES;
+    qemu->suspect_count = 0;
+    qemu->poll_frame_count = qemu->stale_word_count = 0;
+    qemu->start_bytes = 0;
 }
 
 static void sample(struct frozen *frozen, struct qh_findings **findings)

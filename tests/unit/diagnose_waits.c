@@ -431,6 +431,49 @@ static void test_progress(void **state)
     world_destroy(world);
 }
 
+/* ---- coroutine.orphan ---- */
+
+static void test_orphan(void **state)
+{
+    struct world *world = world_quiet();
+    struct qh_coroutine *coroutine =
+        world_coroutine(world, 0x9000, "some_entry");
+
+    coroutine->referred = QH_REFERRED_YES;
+    world_assert_none(world, false);
+    coroutine->referred = QH_REFERRED_UNKNOWN;
+    world_assert_none(world, false);
+    coroutine->referred = QH_REFERRED_PERHAPS_NOT; /* look again, in a stop */
+    world_assert_none(world, true);
+    coroutine->referred = QH_REFERRED_NO;
+    world_assert_finding(world, "coroutine.orphan", QH_STRONG);
+    coroutine->state = QH_CO_POOLED;
+    world_assert_none(world, false);
+    world_destroy(world);
+}
+
+/* Another place of the same coroutine is another finding. */
+static void test_orphan_moves(void **state)
+{
+    struct world *world = world_quiet();
+    struct qh_coroutine *coroutine =
+        world_coroutine(world, 0x9000, "some_entry");
+
+    coroutine->referred = QH_REFERRED_NO;
+    struct qh_findings *first = world_diagnose(world);
+    struct qh_findings *again = world_diagnose(world);
+    qh_findings_confirm(first, again);
+    assert_int_equal(again->items[0].samples, 2);
+    qh_findings_destroy(again);
+    coroutine->regs.dwarf[QH_REG_RSP] += 16;
+    again = world_diagnose(world);
+    qh_findings_confirm(first, again);
+    assert_int_equal(again->items[0].samples, 1);
+    qh_findings_destroy(again);
+    qh_findings_destroy(first);
+    world_destroy(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -446,6 +489,8 @@ int main(void)
         cmocka_unit_test(test_kernel_stuck),
         cmocka_unit_test(test_kernel_moves),
         cmocka_unit_test(test_rcu_stalled),
+        cmocka_unit_test(test_orphan),
+        cmocka_unit_test(test_orphan_moves),
         cmocka_unit_test(test_other_users),
         cmocka_unit_test(test_rightly),
         cmocka_unit_test(test_perhaps_asleep),

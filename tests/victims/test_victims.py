@@ -38,7 +38,7 @@ HANGS = {"wake-lost": SYS_PPOLL, "erased": SYS_PPOLL,
 # Something is stuck, and the main thread is not.
 SILENT = ["bh-unnotified", "timer-unserved", "rcu-stalled", "copy-lost",
           "timeout-lost", "handoff-lost", "handoff-unwoken",
-          "rwlock-stalled", "pool-idle", "throttle-unarmed"]
+          "rwlock-stalled", "pool-idle", "throttle-unarmed", "orphan"]
 TWINS = ["wake-lost-twin", "erased-twin", "graph-unkicked-twin"]
 HELD = ["mid-wake", "mid-wake-spin", "mid-wake-entered", "mid-kick",
         "mid-notify", "mid-notify-wake", "runnable", "runnable-late",
@@ -60,7 +60,8 @@ WAITS = {"drain-waiting": ["returned x-drain"],
          "bql-order": ["returned x-flush"]}
 HEALTHY = ["idle", "timer-waiting", "busy", "condition-met-twin", "bh-idle",
            "timer-served", "copy-twin", "timeout-twin",
-           "handoff-twin", "rwlock-twin"]
+           "handoff-twin", "rwlock-twin", "orphan-kept",
+           "orphan-taken", "orphan-kernel"]
 # Its coroutines are what there is to see: tests/cli/test_waits.py.
 COROUTINES = ["waits"]
 
