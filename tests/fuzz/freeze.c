@@ -167,6 +167,7 @@ static void record_spots(struct frozen *frozen, const char *scenario)
 
     frozen->recording = true;
     report(qh_qemu_sample(frozen->qemu, &snapshot));
+    frozen_rescue(frozen, snapshot, NULL);
     frozen->recording = false;
     /* Else what follows would be about something else. */
     for (size_t i = 0; i < snapshot->gap_count; i++) {

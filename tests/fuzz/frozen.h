@@ -93,4 +93,10 @@ void frozen_patch(struct frozen *frozen, uint64_t address, const void *bytes,
 /* Makes the page of `address` unreadable. */
 void frozen_hide(struct frozen *frozen, uint64_t address);
 
+/* rescues.c: reads and plans what a kick would, of each sleeper and context;
+ * `findings` may be NULL: then it only reads. */
+struct qh_findings;
+void frozen_rescue(struct frozen *frozen, struct qh_snapshot *snapshot,
+                   const struct qh_findings *findings);
+
 #endif

@@ -26,7 +26,9 @@ static const struct {
     const char *plant; /* NULL: nothing */
 } bases[] = {
     { "wake-lost", NULL }, { "erased-fired", NULL }, { "graph-unkicked", NULL },
-    { "mid-wake", NULL },  { "wake-lost", "ram" },
+    { "mid-wake", NULL },  { "wake-lost", "ram" },   { "orphan", NULL },
+    { "erased", NULL },    { "handoff-lost", NULL }, { "rwlock-stalled", NULL },
+    { "pool-idle", NULL }, { "stop-unkicked", NULL }, { "throttle-unarmed", NULL },
 };
 
 static struct frozen *victim(unsigned number)
@@ -123,6 +125,7 @@ static void sample(struct frozen *frozen, struct qh_findings **findings)
         qh_error_destroy(qh_findings_settle(now));
     }
     check_reports(snapshot, now);
+    frozen_rescue(frozen, snapshot, now);
     qh_findings_destroy(*findings);
     *findings = now;
 }

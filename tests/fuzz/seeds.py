@@ -207,7 +207,7 @@ def unchanged() -> dict[str, bytes]:
     """Heads without changes (change.h): each victim as each kind of target,
     without a clock or eventfds to be read, too."""
     heads = {f"victim{base}-kind{kind}": bytes((base, kind, 0, 0))
-             for base in range(5) for kind in range(3)}
+             for base in range(12) for kind in range(3)}
     return {**heads, "no-clock": bytes((0, 128, 0, 0)),
             "unstopped": bytes((0, 64, 0, 0)),
             "no-eventfd": bytes((0, 1, 255, 0))}
