@@ -77,7 +77,7 @@ def auxv(*pairs: tuple[int, int]) -> bytes:
                 + bytes(16))
 
 
-def capture() -> bytes:
+def capture_notes() -> bytes:
     """The two notes of `qhang capture`, docs/capture.md."""
     facts = {
         "format": "qhang-capture/1", "tool_version": "0.1.0",
@@ -169,7 +169,7 @@ def cores() -> dict[str, bytes]:
     kernel = core(threads + about, text, (TEXT + 4096, 4, b"", 4096),
                   (STACK, 6, b"stack" * 100, 4096), (VDSO, 5, mapped_elf(),
                                                      4096))
-    captured = core(threads + about + capture(), text,
+    captured = core(threads + about + capture_notes(), text,
                     (STACK, 6, b"stack" * 100, 4096))
     gcore = core(about + threads, (STACK, 6, b"stack" * 100, 4096))
     return {
