@@ -5,19 +5,28 @@ SPDX-License-Identifier: GPL-2.0-or-later
 
 from __future__ import annotations
 
+import os
+import random
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import build as lab_build
+from forced import forced
 from kicked import (ANSWER_S, kick, racing_guest, rescue_forced,
                     rescue_natural)
 from labqemu import Qemu
 from labqhang import EXIT_CLEAN, check_clean, diagnose_pid
-from race import ERASED, WAKE_BEFORE_ARM
+from race import ERASED, HANG, WAKE_BEFORE_ARM
+from test_kill import runs_on
 
 EXIT_REFUSED = 3
+KILLS = 20
+# About as long as a kick takes.
+KICK_S = 0.8
 
 
 @pytest.mark.parametrize("build", ["graphfix", "stock"])
@@ -57,4 +66,32 @@ def test_healthy_is_left_alone(lab: Path, qhang: Any) -> None:
         done = kick(qemu.pid)
         assert done.status == EXIT_REFUSED, done.told()
         assert done.stdout == ""
+        qemu.delete()
+
+
+def test_killed_at_any_instant(lab: Path, qhang: Any) -> None:
+    """A kick that is killed leaves the daemon as it hung, or rescued."""
+    seed = int(os.environ.get("QHANG_SEED",
+                              random.SystemRandom().getrandbits(32)))
+    print(f"QHANG_SEED={seed}")
+    draw = random.Random(seed)
+    with forced("graphfix", WAKE_BEFORE_ARM, lab=lab) as (qemu, outcome):
+        assert outcome == HANG
+        for _ in range(KILLS):
+            child = subprocess.Popen(
+                [str(qhang), "kick", "--yes", str(qemu.pid)],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL)
+            time.sleep(draw.uniform(0, KICK_S))
+            child.kill()
+            child.wait()
+            runs_on(qemu.pid, "killed")
+            if qemu.qmp.answered(0.1):
+                break
+        else:
+            done = kick(qemu.pid)
+            assert done.status == EXIT_CLEAN, done.told()
+            assert qemu.qmp.answered(ANSWER_S)
+        qemu.delete()
+        qemu.add()
         qemu.delete()
