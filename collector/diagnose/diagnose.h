@@ -30,13 +30,21 @@
     X(QH_HEALS_TIMER, "timer")                                                 \
     X(QH_HEALS_NEVER, "never")
 
+/* What `qhang kick` can do about a finding. */
+#define QH_KICKS(X)                                                            \
+    X(QH_KICK_NONE, "none")     /* no rescue is known */                       \
+    X(QH_KICK_TIMER, "timer")   /* have the sleeper's timer fire */            \
+    X(QH_KICK_NOTIFY, "notify") /* notify the finding's context */
+
 #define QH_ENUMERATOR(constant, name) constant,
+enum qh_kick { QH_KICKS(QH_ENUMERATOR) };
 enum qh_certainty { QH_CERTAINTIES(QH_ENUMERATOR) };
 enum qh_heals { QH_HEALS(QH_ENUMERATOR) };
 #undef QH_ENUMERATOR
 
 const char *qh_certainty_name(enum qh_certainty certainty);
 const char *qh_heals_name(enum qh_heals heals);
+const char *qh_kick_name(enum qh_kick kick);
 
 /* One fact that a finding rests on, with the place to check it by hand. */
 struct qh_evidence {
@@ -66,6 +74,10 @@ struct qh_finding {
     /* How many samples in a row made it; 1 from qh_diagnose(). */
     unsigned samples;
 };
+
+/* Told by its rule and its context; whether it may be done is for rescue/ to
+ * find out. */
+enum qh_kick qh_finding_kick(const struct qh_finding *finding);
 
 /* Something good to know that is no fault ("holds the graph write lock"). */
 struct qh_note {

@@ -13,6 +13,22 @@ const char *qh_certainty_name(enum qh_certainty certainty)
     return names[certainty];
 }
 
+const char *qh_kick_name(enum qh_kick kick)
+{
+    static const char *const names[] = { QH_KICKS(QH_NAME) };
+
+    return names[kick];
+}
+
+enum qh_kick qh_finding_kick(const struct qh_finding *finding)
+{
+    if (!strcmp(finding->rule, "sleep.wake-lost") ||
+        !strcmp(finding->rule, "sleep.erased")) {
+        return QH_KICK_TIMER;
+    }
+    return finding->context.value ? QH_KICK_NOTIFY : QH_KICK_NONE;
+}
+
 const char *qh_heals_name(enum qh_heals heals)
 {
     static const char *const names[] = { QH_HEALS(QH_NAME) };

@@ -61,6 +61,7 @@ static struct qh_error *judge(const struct qh_snapshot *snapshot,
         .rule = "iothread.stop-unkicked",
         .tid = thread->tid,
         .waiter = joiner->tid,
+        .context = qh_poll_notify(&view),
         .summary = "an iothread was told to stop, not woken",
         .fingerprint = qh_fingerprint_stack(
             qh_fingerprint_mix(QH_FINGERPRINT, (uint64_t)thread->tid),

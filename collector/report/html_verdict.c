@@ -27,6 +27,20 @@ static void print_heals(const struct qh_report *report,
     }
 }
 
+static void print_kick(const struct qh_report *report,
+                       const struct qh_finding *finding, FILE *out)
+{
+    char text[64];
+
+    if (report->snapshot->kind != QH_TARGET_LIVE) {
+        return;
+    }
+    snprintf(text, sizeof(text), "qhang kick %d", (int)report->snapshot->pid);
+    qh_html_fact(out, NULL, "Can be ended by",
+                 qh_finding_kick(finding) == QH_KICK_NONE ? "no rescue is known"
+                                                          : text);
+}
+
 static void print_blocked(const struct qh_snapshot *snapshot, FILE *out)
 {
     char text[96];
@@ -116,6 +130,7 @@ static void print_finding(const struct qh_report *report,
     qh_html_element(out, "h3", NULL, finding->summary);
     fputs("<ul class=\"facts\">\n", out);
     print_heals(report, finding, out);
+    print_kick(report, finding, out);
     print_blocked(report->snapshot, out);
     print_who(report, finding, out);
     print_fixed_in(finding, out);

@@ -47,6 +47,8 @@ static struct json_object *finding_of(struct qh_json *json,
                 qh_json_text(json, qh_heals_name(finding->heals)));
     qh_json_put(json, item, "heals_in_ns",
                 qh_json_time(json, finding->heals_in_ns));
+    qh_json_put(json, item, "kick",
+                qh_json_text(json, qh_kick_name(qh_finding_kick(finding))));
     qh_json_put(json, item, "summary", qh_json_text(json, finding->summary));
     qh_json_put(json, item, "samples", qh_json_uint(json, finding->samples));
     qh_json_put(json, item, "evidence", evidence_of(json, finding));

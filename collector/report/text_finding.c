@@ -60,6 +60,25 @@ static void print_heals(const struct qh_report *report,
     qh_wrap_end(&wrap);
 }
 
+/* What the next command is. A core has nothing left to kick. */
+static void print_kick(const struct qh_report *report,
+                       const struct qh_finding *finding, FILE *out)
+{
+    struct qh_wrap wrap;
+
+    if (report->snapshot->kind != QH_TARGET_LIVE) {
+        return;
+    }
+    qh_wrap_begin(&wrap, out, "kick");
+    if (qh_finding_kick(finding) == QH_KICK_NONE) {
+        qh_wrap_piece(&wrap, "no rescue is known");
+    } else {
+        qh_wrap_printf(&wrap, "can end it: qhang kick %d",
+                       (int)report->snapshot->pid);
+    }
+    qh_wrap_end(&wrap);
+}
+
 static void print_waiter(const struct qh_snapshot *snapshot,
                          const struct qh_thread *thread, FILE *out)
 {
@@ -199,6 +218,7 @@ void qh_text_finding(const struct qh_report *report,
 
     print_headline(report, finding, out);
     print_heals(report, finding, out);
+    print_kick(report, finding, out);
     if (finding->waiter && waiter) {
         print_waiter(snapshot, waiter, out);
     }

@@ -92,12 +92,6 @@ static struct qh_error *plan_sleep(const struct qh_rescue_view *view,
     return NULL;
 }
 
-bool qh_rescue_is_sleep(const struct qh_finding *finding)
-{
-    return !strcmp(finding->rule, "sleep.wake-lost") ||
-           !strcmp(finding->rule, "sleep.erased");
-}
-
 bool qh_rescue_is_same(const struct qh_finding *one,
                        const struct qh_finding *other)
 {
@@ -125,7 +119,7 @@ struct qh_error *qh_rescue_plan(const struct qh_snapshot *snapshot,
 {
     struct qh_rescue_view view;
 
-    if (!qh_rescue_is_sleep(finding)) {
+    if (qh_finding_kick(finding) != QH_KICK_TIMER) {
         return qh_rescue_plan_notify(snapshot, notifier, ret);
     }
     QH_TRY(qh_rescue_look(snapshot, finding, sleep, notifier, &view));

@@ -107,10 +107,12 @@ static struct qh_error *make_plan(struct qh_qemu *qemu,
 {
     struct qh_rescue_notifier notifier;
 
-    if (qh_rescue_is_sleep(finding)) {
+    enum qh_kick kick = qh_finding_kick(finding);
+
+    if (kick == QH_KICK_TIMER) {
         return plan_sleep(qemu, moment, finding, ret);
     }
-    if (!finding->context.value) {
+    if (kick == QH_KICK_NONE) {
         return qh_refuse(qh_raddr(0), "no rescue is known for %s",
                          finding->rule);
     }

@@ -47,15 +47,13 @@ struct qh_rescue_plan {
  * What ends the finding: of a sleeper its timer, else a notification of the
  * finding's context. Errors: REFUSED with the first precondition that does not
  * hold, or when no rescue is known for the rule. `sleep` is NULL unless
- * qh_rescue_is_sleep(); the snapshot is the one that the finding was made of.
+ * qh_finding_kick() says TIMER; the snapshot is the one that the finding was made of.
  */
 struct qh_error *qh_rescue_plan(const struct qh_snapshot *snapshot,
                                 const struct qh_finding *finding,
                                 const struct qh_rescue_sleep *sleep,
                                 const struct qh_rescue_notifier *notifier,
                                 struct qh_rescue_plan *ret) QH_MUST_CHECK;
-/* Whether its rescue writes to a sleeper and its timer. */
-bool qh_rescue_is_sleep(const struct qh_finding *finding);
 /* The same of a notification alone, which any loop may be given. */
 struct qh_error *
 qh_rescue_plan_notify(const struct qh_snapshot *snapshot,

@@ -33,7 +33,7 @@ void frozen_rescue(struct frozen *frozen, struct qh_snapshot *snapshot,
         const struct qh_sleeper *sleeper = &snapshot->sleepers[i];
         const struct qh_finding *finding = NULL;
         for (size_t k = 0; findings && k < findings->count; k++) {
-            if (qh_rescue_is_sleep(&findings->items[k]) &&
+            if (qh_finding_kick(&findings->items[k]) == QH_KICK_TIMER &&
                 qh_raddr_equal(findings->items[k].coroutine,
                                sleeper->coroutine)) {
                 finding = &findings->items[k];
