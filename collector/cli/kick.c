@@ -7,6 +7,7 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <termios.h>
 #include <unistd.h>
 
 /* So many hangs of one process are kicked, one after the other. */
@@ -44,7 +45,7 @@ struct request {
 /* A finding that was dealt with, one way or another. */
 struct tried {
     const char *rule; /* static */
-    struct raddr coroutine;
+    struct raddr coroutine, context;
     pid_t tid;
 };
 
@@ -58,6 +59,7 @@ struct kick {
     size_t tried_count;
     size_t acted, stuck, refused;
     size_t left; /* hangs at the end */
+    bool unseen; /* the last diagnosis did not see all */
     bool exited, declined;
 };
 
@@ -74,6 +76,7 @@ static bool was_tried(const struct kick *kick, const struct qh_finding *finding)
         const struct tried *tried = &kick->tried[i];
         if (!strcmp(tried->rule, finding->rule) &&
             qh_raddr_equal(tried->coroutine, finding->coroutine) &&
+            qh_raddr_equal(tried->context, finding->context) &&
             tried->tid == finding->tid) {
             return true;
         }
@@ -106,11 +109,13 @@ static struct qh_report report_of(const struct qh_session *session)
 /* On a terminal alone; elsewhere --yes was asked for before. */
 static bool ask(const struct kick *kick)
 {
-    char answer[16] = "";
+    QH_CLEANUP(qh_free_guard) char *answer = NULL;
+    size_t room = 0;
 
+    tcflush(STDIN_FILENO, TCIFLUSH); /* what was typed before is no answer */
     fprintf(stderr, "\nDo this to process %d? [y/N] ",
             (int)qh_target_process(kick->target)->pid);
-    if (!fgets(answer, sizeof(answer), stdin)) {
+    if (getline(&answer, &room, stdin) < 0) {
         return false;
     }
     return answer[0] == 'y' || answer[0] == 'Y';
@@ -123,8 +128,15 @@ static struct qh_error *watch(struct kick *kick,
     const struct qh_report report = report_of(session);
     struct qh_rescue_outcome outcome;
 
-    QH_TRY(qh_rescue_watch(kick->target, kick->qemu, finding,
-                           kick->request->watch_ns, &outcome));
+    struct qh_error *error =
+        qh_rescue_watch(kick->target, kick->qemu, finding,
+                        kick->request->watch_ns, &outcome);
+    if (error) {
+        kick->stuck++;
+        printf("  watch     done, but whether it goes on cannot be told\n");
+        qh_fail(error);
+        return NULL;
+    }
     kick->stuck += !outcome.unstuck;
     kick->exited = outcome.exited;
     qh_kick_text_outcome(&report, &outcome, stdout);
@@ -167,7 +179,8 @@ static struct qh_error *kick_one(struct kick *kick,
     const struct qh_report report = report_of(session);
 
     kick->tried[kick->tried_count++] =
-        (struct tried){ finding->rule, finding->coroutine, finding->tid };
+        (struct tried){ finding->rule, finding->coroutine, finding->context,
+                        finding->tid };
     if (kick->tried_count > 1) {
         putchar('\n');
     }
@@ -239,8 +252,10 @@ static struct qh_error *kick_all(struct kick *kick)
         if (!finding || kick->tried_count == MAX_KICKS) {
             const struct qh_report report = report_of(&session);
             kick->left = session.findings->count;
+            kick->unseen = session.findings->unsettled ||
+                           session.snapshot->gap_count;
             if (kick->acted) {
-                qh_kick_text_left(&report, kick->left, stdout);
+                qh_kick_text_left(&report, kick->left, kick->unseen, stdout);
             }
             return NULL;
         }
@@ -267,7 +282,17 @@ static struct qh_error *run_kick(struct kick *kick)
 {
     QH_TRY(qh_subject_open(&kick->request->subject, &kick->target,
                            &kick->debug, &kick->qemu));
-    return kick->request->notify ? notify_all(kick) : kick_all(kick);
+    if (kick->request->notify) {
+        return notify_all(kick);
+    }
+    struct qh_error *error = kick_all(kick);
+    if (error && error->code == QH_ERR_EXITED && kick->acted) {
+        /* It went on, and to its end: what else was to be seen is gone. */
+        qh_error_destroy(error);
+        kick->exited = true;
+        return NULL;
+    }
+    return error;
 }
 
 static int status_of(const struct kick *kick)
@@ -280,7 +305,9 @@ static int status_of(const struct kick *kick)
     if (!kick->acted) {
         return kick->refused ? QH_EXIT_FAILED : QH_EXIT_FINDING;
     }
-    return kick->stuck || kick->left ? QH_EXIT_FINDING : QH_EXIT_CLEAN;
+    return kick->stuck || kick->left || kick->unseen || kick->declined
+               ? QH_EXIT_FINDING
+               : QH_EXIT_CLEAN;
 }
 
 static bool read_seconds(const struct qh_command *command, const char *text,
@@ -356,7 +383,12 @@ static int run(const struct qh_command *command, int argc, char **argv)
         return status;
     }
     struct qh_error *error = run_kick(&kick);
-    return error ? qh_fail(error) : status_of(&kick);
+    if (!error) {
+        return status_of(&kick);
+    }
+    /* 3 says that nothing was written. */
+    status = qh_fail(error);
+    return kick.acted ? QH_EXIT_FINDING : status;
 }
 
 const struct qh_command qh_command_kick = {

@@ -21,7 +21,8 @@ void qh_kick_text_refusal(const struct qh_report *report,
 /* Whether it goes on, and after how long. */
 void qh_kick_text_outcome(const struct qh_report *report,
                           const struct qh_rescue_outcome *outcome, FILE *out);
-/* What else hangs after it. */
-void qh_kick_text_left(const struct qh_report *report, size_t left, FILE *out);
+/* What else hangs after it; `unseen`: not all of it could be looked at. */
+void qh_kick_text_left(const struct qh_report *report, size_t left, bool unseen,
+                       FILE *out);
 
 #endif

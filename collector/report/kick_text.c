@@ -114,12 +114,16 @@ void qh_kick_text_outcome(const struct qh_report *report,
     print_headline(report, "1;32", "UNSTUCK", text, out);
 }
 
-void qh_kick_text_left(const struct qh_report *report, size_t left, FILE *out)
+void qh_kick_text_left(const struct qh_report *report, size_t left, bool unseen,
+                       FILE *out)
 {
     struct qh_wrap wrap;
 
     qh_wrap_begin(&wrap, out, "now");
-    if (!left) {
+    if (!left && unseen) {
+        qh_wrap_words(&wrap, "no hang seen, but not all could be looked at: "
+                             "see qhang diagnose");
+    } else if (!left) {
         qh_wrap_words(&wrap, "nothing hangs any more");
     } else {
         qh_wrap_printf(&wrap, "%zu hang%s left:", left, left == 1 ? "" : "s");

@@ -4,9 +4,6 @@
 
 #include <string.h>
 
-/* A time that is past by any clock; -1 would mean "not armed". */
-enum { LONG_AGO_NS = 1 };
-
 /* What is so already is not written. */
 static void add_write(struct qh_rescue_plan *plan, struct raddr address,
                       uint64_t before, uint64_t after, const char *name,
@@ -25,7 +22,8 @@ static void plan_expire(const struct qh_rescue_view *view,
 {
     const struct qh_rescue_timer *timer = &view->sleep->timer;
 
-    add_write(plan, timer->expire_at, (uint64_t)timer->expire_ns, LONG_AGO_NS,
+    add_write(plan, timer->expire_at, (uint64_t)timer->expire_ns,
+              QH_RESCUE_LONG_AGO_NS,
               "QEMUTimer.expire_time", "in the past: it fires at once");
 }
 
@@ -97,6 +95,7 @@ bool qh_rescue_is_same(const struct qh_finding *one,
 {
     return !strcmp(one->rule, other->rule) &&
            qh_raddr_equal(one->coroutine, other->coroutine) &&
+           qh_raddr_equal(one->context, other->context) &&
            one->tid == other->tid;
 }
 

@@ -157,12 +157,23 @@ static struct qh_error *carry_out(struct qh_target *target,
         words[i] = plan->writes[i].word;
     }
     QH_TRY(doubt(qh_target_take_eventfd(target, plan->notifier.write_fd, &fd)));
+    if (!plan->write_count) { /* to notify takes no standing still */
+        return doubt(qh_eventfd_add(fd));
+    }
+    QH_TRY(doubt(qh_target_check_words(target, words, plan->write_count)));
     QH_TRY(doubt(qh_eventfd_add(fd)));
     return doubt(qh_target_write(target, words, plan->write_count));
 }
 
-static struct qh_error *refuse_unless_still(const struct qh_target *target)
+/* All stands still, and all of it could be read: what is not known may be in
+ * the way. */
+static struct qh_error *check_all_seen(const struct qh_target *target,
+                                       const struct qh_snapshot *snapshot)
 {
+    if (snapshot->gap_count) {
+        return qh_refuse(snapshot->gaps[0].address, "not all could be read: %s",
+                         snapshot->gaps[0].what);
+    }
     QH_CLEANUP(qh_error_guard)
     struct qh_error *moves = qh_target_check_still(target);
 
@@ -194,7 +205,9 @@ static struct qh_error *rescue_stopped(struct rescue *rescue)
     if (rescue->agreed) {
         QH_TRY(check_agreed(rescue->agreed, &rescue->plan));
     }
-    QH_TRY(refuse_unless_still(rescue->target));
+    if (rescue->plan.write_count) {
+        QH_TRY(check_all_seen(rescue->target, moment.snapshot));
+    }
     return rescue->mode == QH_RESCUE_DO
                ? carry_out(rescue->target, &rescue->plan)
                : NULL;

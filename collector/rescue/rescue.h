@@ -13,9 +13,10 @@
  * everybody stands still nobody sees it, and from the last write on there is
  * nothing left to do. So should qhang be killed, the kernel lets the target go
  * either as it was, with a loop that wakes up and finds nothing, or rescued.
- * The words are written in an order in which each but the last leaves a state
- * that is no worse than the one before; where that cannot be (a timer is moved
- * to the head of its list) all go in one system call.
+ * All words go in one system call; a kill within that, which is a matter of
+ * some microseconds, can leave the first of them written and the last not. Such
+ * a state is known by its timer, set to LONG_AGO, and the next kick goes on
+ * from there.
  *
  * Source of facts: util/qemu-timer.c (timerlist_run_timers takes expired timers
  * from the head of the list alone), util/qemu-coroutine-sleep.c (co_sleep_cb),
@@ -27,6 +28,9 @@
 #include "diagnose/diagnose.h"
 #include "qemu/qemu.h"
 #include "target/write.h"
+
+/* What a timer is set to: past by any clock; -1 would mean "not armed". */
+enum { QH_RESCUE_LONG_AGO_NS = 1 };
 
 /* One word that a rescue writes, and why. */
 struct qh_rescue_write {

@@ -18,16 +18,33 @@ static int64_t now_ns(void)
     return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
-/* Whether the waiter, or else the coroutine, still stands where it stood. */
+/* The sleeper is still parked in the sleep whose timer was made to fire; one
+ * that sleeps anew has another time to wake. */
+static bool sleeps_on(const struct qh_snapshot *snapshot,
+                      const struct qh_finding *finding)
+{
+    for (size_t i = 0; i < snapshot->sleeper_count; i++) {
+        const struct qh_sleeper *sleeper = &snapshot->sleepers[i];
+        if (qh_raddr_equal(sleeper->coroutine, finding->coroutine)) {
+            return sleeper->expire_ns == QH_TIME_UNKNOWN ||
+                   sleeper->expire_ns <= QH_RESCUE_LONG_AGO_NS;
+        }
+    }
+    return false;
+}
+
+/* Whether the fault is still there: found, or its sleeper asleep. A look that
+ * could not see all is no proof that it is gone. */
 static struct qh_error *look(struct qh_qemu *qemu,
                              const struct qh_finding *finding, bool *ret_there)
 {
     QH_CLEANUP(qh_snapshot_guard) struct qh_snapshot *snapshot = NULL;
     QH_CLEANUP(qh_findings_guard) struct qh_findings *findings = NULL;
-    bool there = false;
 
     QH_TRY(qh_qemu_sample(qemu, &snapshot));
     QH_TRY(qh_diagnose(snapshot, &findings));
+    bool there = qh_finding_kick(finding) == QH_KICK_TIMER &&
+                 sleeps_on(snapshot, finding);
     for (size_t i = 0; i < findings->count; i++) {
         there |= qh_rescue_is_same(&findings->items[i], finding);
     }

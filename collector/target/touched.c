@@ -58,7 +58,8 @@ static struct qh_error *add(struct qh_touched_list *list, uint64_t start,
 static struct qh_error *scan(int fd, uint64_t start, uint64_t end,
                              struct qh_touched_list *list, bool *ret_done)
 {
-    struct region regions[SCAN_REGIONS];
+    /* Cleared for valgrind, which does not know what the kernel fills. */
+    struct region regions[SCAN_REGIONS] = { { 0 } };
     struct scan request = {
         .size = sizeof(request),
         .start = start,

@@ -132,8 +132,9 @@ static struct qh_error *write_checked(struct qh_target *target,
     return NULL;
 }
 
-struct qh_error *qh_target_write(struct qh_target *target,
-                                 const struct qh_word *words, size_t count)
+struct qh_error *qh_target_check_words(struct qh_target *target,
+                                       const struct qh_word *words,
+                                       size_t count)
 {
     if (count > QH_WORDS_MAX) {
         return qh_error_new(QH_ERR_USAGE, "%zu words are too many", count);
@@ -142,6 +143,13 @@ struct qh_error *qh_target_write(struct qh_target *target,
     for (size_t i = 0; i < count; i++) {
         QH_TRY(check_word(target, words[i].address, words[i].before));
     }
+    return NULL;
+}
+
+struct qh_error *qh_target_write(struct qh_target *target,
+                                 const struct qh_word *words, size_t count)
+{
+    QH_TRY(qh_target_check_words(target, words, count));
     if (!count) {
         return NULL;
     }

@@ -41,6 +41,11 @@ struct qh_error *qh_target_write(struct qh_target *target,
                                  const struct qh_word *words,
                                  size_t count) QH_MUST_CHECK;
 
+/* Whether qh_target_write() would begin; the same errors. */
+struct qh_error *qh_target_check_words(struct qh_target *target,
+                                       const struct qh_word *words,
+                                       size_t count) QH_MUST_CHECK;
+
 /*
  * A descriptor of qhang's own for the target's eventfd `fd`, the very same
  * object; the caller closes it. Errors: ABSENT when the target has no such

@@ -174,7 +174,7 @@ def test_filters() -> None:
 
 @pytest.mark.parametrize("option, word, there", [
     ("--state", "parked", "suspended"), ("--waiting-on", "mutexes", "co-mutex"),
-    ("--group", "lock", "stack"), ("--state", "", "suspended")])
+    ("--group", "lock", "stack"), ("--state", "", "empty")])
 def test_words_that_are_none(option: str, word: str, there: str) -> None:
     """An unknown word is refused, with those that there are."""
     refuses(USAGE, "coroutines", "1", option, word, words=(option, there))

@@ -296,7 +296,7 @@ def test_corrupted_timer_list(to_itself: bool) -> None:
         timer = ends[0] - NEXT_OFFSET
         assert timer in moved.values()
         poke(victim.pid, ends[0], timer if to_itself else 0xdead0000)
-        assert_refused(victim)
+        assert_refused(victim, "circle" if to_itself else "0xdead0000")
 
 
 def test_inside_timer_code(tmp_path: Path) -> None:
@@ -367,6 +367,36 @@ def test_no_permission() -> None:
         refuses(FAILED, "kick", "--yes", str(victim.pid),
                 words=("not permitted", "sudo"), preexec_fn=nobody)
         assert memory_now(victim.pid) == before
+
+
+@pytest.mark.parametrize("scenario", ["wake-lost", "erased", "erased-fired"])
+def test_cut_short_within_its_words(scenario: str) -> None:
+    """Whatever a kick that was killed has left, the next one goes on from."""
+    done = 0
+    while True:
+        with Victim(scenario, "--timers", "2") as victim:
+            shown = dry(victim)
+            done += 1
+            if done == len(shown):
+                break
+            for at, _, new in shown[:done]:
+                poke(victim.pid, at, new)
+            told = qhang("kick", "--yes", str(victim.pid))
+            assert told.returncode == CLEAN
+            assert_goes_on(victim, scenario)
+    assert done > 2
+
+
+def test_thread_in_the_kernel() -> None:
+    """A thread in state D: its hang has no rescue, and yet any loop may be
+    woken."""
+    with Victim("kernel-stuck") as victim:
+        done = qhang("kick", "--yes", str(victim.pid))
+        assert done.returncode == FAILED
+        assert "nothing was written" in " ".join(done.stdout.split())
+        done = qhang("kick", "--notify-only", str(victim.pid))
+        assert done.returncode == CLEAN
+        assert "no memory written" in done.stdout
 
 
 def test_notify_only() -> None:

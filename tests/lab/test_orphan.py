@@ -13,6 +13,7 @@ import pytest
 
 from labqhang import (EXIT_FINDING, Diagnosis, check_clean, diagnose,
                       diagnose_core, diagnose_pid, qhang_program)
+from labqemu import DAEMON
 from orphan import THROTTLED, Throttled, throttled
 from parked import functions
 
@@ -38,6 +39,8 @@ def _check(got: Diagnosis, request: Throttled) -> None:
 def test_dropped(lab: Path, qhang: Any, tmp_path: Path, build: str,
                  iothread: bool) -> None:
     """Live, from a core and from a capture; throttled rightly it is none."""
+    if not (lab / "bin" / build / DAEMON).is_file():
+        pytest.skip(f"{build} was not built: tests/lab/build.py {build}")
     with throttled(lab, build, iothread) as request:
         pid = str(request.qemu.pid)
         check_clean(diagnose_pid(request.qemu.pid))

@@ -167,7 +167,11 @@ def descendants(pid: int) -> dict[int, str]:
     found = {}
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in map(int, children.read_text().split()):
-            found[child] = Path(f"/proc/{child}/comm").read_text().strip()
+            try:
+                name = Path(f"/proc/{child}/comm").read_text().strip()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it has ended since
+            found[child] = name
             found.update(descendants(child))
     return found
 
