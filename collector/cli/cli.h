@@ -53,6 +53,7 @@ extern const struct qh_command qh_command_explain;
 extern const struct qh_command qh_command_kick;
 extern const struct qh_command qh_command_list;
 extern const struct qh_command qh_command_verify;
+extern const struct qh_command qh_command_watch;
 
 /*
  * getopt_long() over the command's table: the code of the next option with
