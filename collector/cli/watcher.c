@@ -138,15 +138,21 @@ static struct qh_error *open_process(struct qh_watcher *watcher)
                : NULL;
 }
 
-/* Blocked, they wait until they are asked for, and interrupt nothing. */
+/* Blocked, they wait until they are asked for, and interrupt nothing. One that
+ * is ignored, as nohup(1) has it, would be kept for us all the same. */
 static struct qh_error *catch_signals(struct qh_watcher *watcher)
 {
+    static const int ends[] = { SIGTERM, SIGINT, SIGHUP };
+    struct sigaction action;
     sigset_t set;
 
     sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
+    for (size_t i = 0; i < QH_COUNT(ends); i++) {
+        if (!sigaction(ends[i], NULL, &action) &&
+            action.sa_handler != SIG_IGN) {
+            sigaddset(&set, ends[i]);
+        }
+    }
     sigprocmask(SIG_BLOCK, &set, NULL);
     watcher->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     return watcher->signals < 0
