@@ -22,7 +22,8 @@ from typing import Any, Iterator
 
 import pytest
 from conftest import (CLEAN, FAILED, FINDING, LIMIT_S, QHANG, USAGE, VICTIMS,
-                      Victim, refuses, report, traced_by, under, wait_until)
+                      Victim, refuses, report, task_states, traced_by, under,
+                      wait_until)
 from test_diagnose import FAULTS
 
 # Short, so that the tests are: what counts is which comes first.
@@ -127,6 +128,20 @@ def sleeps(pid: int) -> int:
                for count in re.findall(r"ctxt_switches:\t(\d+)", text))
 
 
+def sleeps_at_rest(pid: int) -> int:
+    """The same once all are asleep: the last to print is still on its way."""
+    seen = [sleeps(pid)]
+
+    def rests() -> bool:
+        time.sleep(0.05)
+        seen.append(sleeps(pid))
+        return (seen[-1] == seen[-2] and
+                set(task_states(pid).values()) == {"S"})
+
+    wait_until(rests, "all are asleep")
+    return seen[-1]
+
+
 @pytest.mark.parametrize("scenario", ["wake-lost", "erased"])
 def test_hang_that_begins(scenario: str, tmp_path: Path) -> None:
     """It is captured and told before `timeout` kills the process."""
@@ -192,7 +207,7 @@ def test_healthy(scenario: str, tmp_path: Path) -> None:
 def test_idle_is_not_stopped(tmp_path: Path) -> None:
     """No thread of it is woken. It was looked at, though."""
     with Victim("idle") as victim:
-        before = sleeps(victim.pid)
+        before = sleeps_at_rest(victim.pid)
         with Watch(tmp_path, str(victim.pid)) as watch:
             time.sleep(PATIENCE * AFTER_S)
             assert sleeps(victim.pid) == before
@@ -411,7 +426,7 @@ def test_monitor_falls_silent(monitor: Monitor, tmp_path: Path) -> None:
                   str(monitor.path)) as watch:
         wait_until(lambda: monitor.asked.count("query-status") > 1, "asked")
         monitor.answers = False
-        before = sleeps(victim.pid)
+        before = sleeps_at_rest(victim.pid)
         wait_until(lambda: sleeps(victim.pid) > before, "it is stopped")
         assert watch.end() == CLEAN
         assert watch.told() == ""
