@@ -53,6 +53,7 @@ extern const struct qh_command qh_command_explain;
 extern const struct qh_command qh_command_kick;
 extern const struct qh_command qh_command_list;
 extern const struct qh_command qh_command_verify;
+extern const struct qh_command qh_command_watch;
 
 /*
  * getopt_long() over the command's table: the code of the next option with
@@ -77,6 +78,10 @@ void qh_print_help(const struct qh_command *command, FILE *out);
 
 /* Reads a PID; false when `text` is none. */
 bool qh_read_pid(const char *text, pid_t *ret);
+/* Reads the argument of option `name`, in `optarg`: seconds, from `least` to
+ * `most`, with a fraction or without; false after it has said that it is not. */
+bool qh_read_seconds(const struct qh_command *command, const char *name,
+                     double least, double most, int64_t *ret_ns);
 /* Says that `text` is no PID and how to find one; gives QH_EXIT_USAGE. */
 int qh_no_pid(const char *text);
 

@@ -1,4 +1,4 @@
-/* The log of what was changed in a process.
+/* The log of hangs, and of what was changed in a process.
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Source: systemd.journal-fields(7), sd_journal_send(3). */
@@ -8,10 +8,10 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #ifdef QHANG_JOURNAL
-#include <syslog.h>
 /* The caller's place in the source would be ours. */
 #define SD_JOURNAL_SUPPRESS_LOCATION
 #include <systemd/sd-journal.h>
@@ -19,34 +19,39 @@
 
 /* One message with the fields that all have; false when no journal took it. */
 static bool send_journal(pid_t pid, const struct qh_finding *finding,
-                         const char *message, const char *field)
+                         int priority, const char *message, const char *field)
 {
 #ifdef QHANG_JOURNAL
     /* Without a journal the library would tell of success. */
     if (access("/run/systemd/journal/socket", W_OK) == 0) {
-        return sd_journal_send("MESSAGE=%s", message, "PRIORITY=%i", LOG_NOTICE,
-                               "SYSLOG_IDENTIFIER=qhang", "QHANG_PID=%d",
-                               (int)pid, "QHANG_RULE=%s", finding->rule,
-                               "QHANG_COROUTINE=0x%" PRIx64,
-                               finding->coroutine.value, "%s", field,
-                               NULL) == 0;
+        return sd_journal_send(
+                   "MESSAGE=%s", message, "PRIORITY=%i", priority,
+                   "SYSLOG_IDENTIFIER=qhang", "QHANG_PID=%d", (int)pid,
+                   "QHANG_RULE=%s", finding->rule, "QHANG_COROUTINE=0x%" PRIx64,
+                   finding->coroutine.value, "%s", field, NULL) == 0;
     }
 #endif
     return false;
 }
 
-static void say(pid_t pid, const struct qh_finding *finding,
-                const char *message, const char *field)
+static void say_as(pid_t pid, const struct qh_finding *finding, int priority,
+                   const char *message, const char *field)
 {
-    if (!send_journal(pid, finding, message, field)) {
+    if (!send_journal(pid, finding, priority, message, field)) {
         fflush(stdout);
         fprintf(stderr, "qhang: %s\n", message);
     }
 }
 
+static void say(pid_t pid, const struct qh_finding *finding,
+                const char *message, const char *field)
+{
+    say_as(pid, finding, LOG_NOTICE, message, field);
+}
+
 /* Texts of bounded length: what does not fit is cut, which it never is. */
 struct text {
-    char bytes[1536];
+    char bytes[8192]; /* a path, twice over */
     size_t used;
 };
 
@@ -96,4 +101,36 @@ void qh_journal_outcome(pid_t pid, const struct qh_finding *finding,
     add(&field, "QHANG_OUTCOME=%s",
         outcome->unstuck ? "unstuck" : "still-stuck");
     say(pid, finding, message.bytes, field.bytes);
+}
+
+void qh_journal_hang(pid_t pid, const struct qh_finding *finding,
+                     const char *summary, const char *capture)
+{
+    struct text message = { .used = 0 }, field = { .used = 0 };
+
+    add(&message, "process %d hangs, %s (%s): %s", (int)pid, finding->rule,
+        qh_certainty_name(finding->certainty), summary);
+    if (*capture) {
+        add(&message, "; kept in %s", capture);
+    }
+    add(&field, "QHANG_CAPTURE=%s", capture);
+    say_as(pid, finding, LOG_WARNING, message.bytes, field.bytes);
+}
+
+void qh_journal_over(pid_t pid, const struct qh_finding *finding,
+                     bool was_cured, int64_t lasted_ns)
+{
+    struct text message = { .used = 0 };
+
+    if (was_cured) {
+        add(&message,
+            "process %d looked like %s until it was stopped for a "
+            "diagnosis, and hangs no more",
+            (int)pid, finding->rule);
+    } else {
+        add(&message, "process %d, %s: goes on, %s after it was found",
+            (int)pid, finding->rule, qh_duration(lasted_ns).text);
+    }
+    say(pid, finding, message.bytes,
+        was_cured ? "QHANG_OUTCOME=cured" : "QHANG_OUTCOME=went-on");
 }

@@ -1,8 +1,9 @@
-/* The log of what was changed in a process; private to cli/.
+/* The log of hangs, and of what was changed in a process; private to cli/.
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Goes to the systemd journal where there is one, with fields of its own
- * (QHANG_RULE, QHANG_WRITES, ...; see qhang-kick(1)), else to stderr.
+ * (QHANG_RULE, QHANG_WRITES, ...; see qhang-kick(1) and qhang-watch(1)), else
+ * to stderr.
  */
 #ifndef QH_JOURNAL_H
 #define QH_JOURNAL_H
@@ -15,5 +16,14 @@ void qh_journal_kick(pid_t pid, const struct qh_finding *finding,
 /* What became of it. */
 void qh_journal_outcome(pid_t pid, const struct qh_finding *finding,
                         const struct qh_rescue_outcome *outcome);
+
+/* That it hangs; `summary` is safe to print, `capture` the path of one or "".
+ */
+void qh_journal_hang(pid_t pid, const struct qh_finding *finding,
+                     const char *summary, const char *capture);
+/* That the hang is over: it went on, or only looked like one until it was
+ * stopped. */
+void qh_journal_over(pid_t pid, const struct qh_finding *finding,
+                     bool was_cured, int64_t lasted_ns);
 
 #endif

@@ -310,21 +310,6 @@ static int status_of(const struct kick *kick)
                : QH_EXIT_CLEAN;
 }
 
-static bool read_seconds(const struct qh_command *command, const char *text,
-                         int64_t *ret_ns)
-{
-    char *end;
-    double seconds = strtod(text, &end);
-
-    if (*text < '0' || *text > '9' || *end || !(seconds <= MAX_WATCH_S)) {
-        qh_usage_error(command, "--wait %.40s: give seconds, %d at most", text,
-                       MAX_WATCH_S);
-        return false;
-    }
-    *ret_ns = (int64_t)(seconds * 1e9);
-    return true;
-}
-
 static bool take_option(const struct qh_command *command, int code,
                         void *opaque)
 {
@@ -341,7 +326,8 @@ static bool take_option(const struct qh_command *command, int code,
         request->notify = true;
         return true;
     case OPTION_WAIT:
-        return read_seconds(command, optarg, &request->watch_ns);
+        return qh_read_seconds(command, "--wait", 0, MAX_WATCH_S,
+                               &request->watch_ns);
     default:
         return qh_subject_option(&request->subject, code, optarg);
     }

@@ -13,6 +13,7 @@ static const struct qh_command *const commands[] = {
     &qh_command_coroutines,
     &qh_command_capture,
     &qh_command_list,
+    &qh_command_watch,
     &qh_command_explain,
     &qh_command_verify,
 };

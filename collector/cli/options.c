@@ -181,6 +181,22 @@ bool qh_read_pid(const char *text, pid_t *ret)
     return true;
 }
 
+bool qh_read_seconds(const struct qh_command *command, const char *name,
+                     double least, double most, int64_t *ret_ns)
+{
+    char *end;
+    double seconds = strtod(optarg, &end);
+
+    if (*optarg < '0' || *optarg > '9' || *end ||
+        !(seconds >= least && seconds <= most)) {
+        qh_usage_error(command, "%s %.40s: give seconds, %g to %g", name,
+                       optarg, least, most);
+        return false;
+    }
+    *ret_ns = (int64_t)(seconds * 1e9);
+    return true;
+}
+
 int qh_no_pid(const char *text)
 {
     return qh_fail(qh_error_try(qh_error_new(QH_ERR_USAGE, "no PID: %s", text),

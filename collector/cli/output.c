@@ -105,6 +105,19 @@ struct qh_error *qh_write_dot(const struct qh_report *report, const char *path)
     return keep_draft(&draft);
 }
 
+struct qh_error *qh_write_metrics(const struct qh_metrics *metrics,
+                                  const char *path)
+{
+    QH_CLEANUP(draft_deinit) struct draft draft = { .path = path };
+
+    QH_TRY(begin_draft(&draft));
+    if (fchmod(fileno(draft.out), 0644) < 0) {
+        return qh_cannot_write(path, errno);
+    }
+    QH_TRY(qh_metrics_text(metrics, draft.out));
+    return keep_draft(&draft);
+}
+
 /* The picture, or NULL with its reason on stderr. */
 static struct qh_error *draw(const struct qh_report *report, char **ret)
 {

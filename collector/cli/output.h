@@ -3,6 +3,7 @@
 #ifndef QH_CLI_OUTPUT_H
 #define QH_CLI_OUTPUT_H
 
+#include "report/metrics.h"
 #include "report/report.h"
 
 /* Each renders into a file, over one that is there. It is written under another
@@ -14,6 +15,9 @@ struct qh_error *qh_write_dot(const struct qh_report *report,
 /* With a picture where Graphviz is to be had; says on stderr when it is not. */
 struct qh_error *qh_write_html(const struct qh_report *report,
                                const char *path) QH_MUST_CHECK;
+/* For everybody to read, whatever the umask. */
+struct qh_error *qh_write_metrics(const struct qh_metrics *metrics,
+                                  const char *path) QH_MUST_CHECK;
 
 /* The error for a report that could not be written to `path`. */
 struct qh_error *qh_cannot_write(const char *path, int errnum) QH_MUST_CHECK;

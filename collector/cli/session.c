@@ -75,11 +75,14 @@ static bool is_enough(const struct qh_session *session, int taken)
 }
 
 static struct qh_error *look_once(struct qh_qemu *qemu,
+                                  struct qh_session *session,
                                   struct qh_findings **ret)
 {
-    QH_CLEANUP(qh_snapshot_guard) struct qh_snapshot *snapshot = NULL;
+    struct qh_snapshot *snapshot;
 
     QH_TRY(qh_qemu_sample(qemu, &snapshot));
+    qh_snapshot_destroy(session->snapshot);
+    session->snapshot = snapshot;
     return qh_diagnose(snapshot, ret);
 }
 
@@ -93,35 +96,44 @@ static struct qh_error *look_before(struct qh_qemu *qemu,
 {
     struct qh_findings *again;
 
-    QH_TRY(look_once(qemu, &session->before));
+    QH_TRY(look_once(qemu, session, &session->before));
     if (!session->before->count) {
         return NULL;
     }
     nanosleep(&look_pause, NULL);
-    QH_TRY(look_once(qemu, &again));
+    QH_TRY(look_once(qemu, session, &again));
     qh_findings_confirm(session->before, again);
     qh_findings_destroy(session->before);
     session->before = again;
     return NULL;
 }
 
-static struct qh_error *look_unless_told(struct qh_target *target,
-                                         struct qh_qemu *qemu, bool no_stop,
-                                         struct qh_session *session)
+struct qh_error *qh_session_glance(struct qh_target *target,
+                                   struct qh_qemu *qemu,
+                                   struct qh_session *session)
 {
-    if (no_stop || qh_target_process(target)->kind != QH_TARGET_LIVE) {
-        return NULL;
-    }
     qh_target_leave_running(target, true);
     struct qh_error *error = look_before(qemu, session);
     qh_target_leave_running(target, false);
     return error;
 }
 
+const struct qh_finding *qh_session_suspected(const struct qh_session *session)
+{
+    const struct qh_findings *before = session->before;
+
+    for (size_t i = 0; before && i < before->count; i++) {
+        if (before->items[i].samples > 1) {
+            return &before->items[i];
+        }
+    }
+    return NULL;
+}
+
 /* A process that runs is sampled until two in a row agree; of anything else
  * there is one sample. */
-static struct qh_error *take_samples(struct qh_qemu *qemu,
-                                     struct qh_session *session)
+struct qh_error *qh_session_sample(struct qh_qemu *qemu,
+                                   struct qh_session *session)
 {
     QH_TRY(take_sample(qemu, session));
     if (session->snapshot->kind != QH_TARGET_LIVE) {
@@ -141,8 +153,10 @@ static struct qh_error *take_samples(struct qh_qemu *qemu,
 struct qh_error *qh_session_take(struct qh_target *target, struct qh_qemu *qemu,
                                  bool no_stop, struct qh_session *session)
 {
-    QH_TRY(look_unless_told(target, qemu, no_stop, session));
-    return take_samples(qemu, session);
+    if (!no_stop && qh_target_process(target)->kind == QH_TARGET_LIVE) {
+        QH_TRY(qh_session_glance(target, qemu, session));
+    }
+    return qh_session_sample(qemu, session);
 }
 
 struct qh_error *qh_session_examine(const struct qh_subject *subject,

@@ -26,9 +26,21 @@ void qh_session_deinit(struct qh_session *session);
 
 /* Examines an open target; the caller has it and may go on with it. With
  * `no_stop` it is never stopped, and was opened so. */
-struct qh_error *qh_session_take(struct qh_target *target,
-                                 struct qh_qemu *qemu, bool no_stop,
+struct qh_error *qh_session_take(struct qh_target *target, struct qh_qemu *qemu,
+                                 bool no_stop,
                                  struct qh_session *session) QH_MUST_CHECK;
+/*
+ * The two halves of that, for who decides in between. The glance stops nobody:
+ * it fills `snapshot`, with the last look's, and `before`. The samples stop the
+ * process, and confirm what the glance has found.
+ */
+struct qh_error *qh_session_glance(struct qh_target *target,
+                                   struct qh_qemu *qemu,
+                                   struct qh_session *session) QH_MUST_CHECK;
+struct qh_error *qh_session_sample(struct qh_qemu *qemu,
+                                   struct qh_session *session) QH_MUST_CHECK;
+/* The first finding that its second look confirmed, or NULL. */
+const struct qh_finding *qh_session_suspected(const struct qh_session *session);
 /* Opens the target, examines it, and lets it go before anything is said. */
 struct qh_error *qh_session_examine(const struct qh_subject *subject,
                                     struct qh_session *session) QH_MUST_CHECK;

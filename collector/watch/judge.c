@@ -3,6 +3,7 @@
 #include "base/units.h"
 #include "target/arch.h"
 #include "watch/reading.h"
+#include "watch/watch.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -34,7 +35,7 @@ bool qh_progress_is_suspicious(enum qh_progress progress)
 
 /* Whether QEMU's loops sleep in it: glib's and aio_poll()'s (util/main-loop.c,
  * util/fdmon-*.c). A call that a signal interrupted shows another number. */
-static bool is_poll(const struct qh_reading *reading)
+bool qh_reading_is_poll(const struct qh_reading *reading)
 {
     static const char *const polls[] = { "ppoll",        "poll",
                                          "epoll_wait",   "epoll_pwait",
@@ -83,7 +84,7 @@ static enum qh_progress judge_sleeper(const struct qh_reading *before,
     if (!slept) {
         return QH_PROGRESS_TURNS;
     }
-    return is_poll(now) ? QH_PROGRESS_STILL : QH_PROGRESS_ELSEWHERE;
+    return qh_reading_is_poll(now) ? QH_PROGRESS_STILL : QH_PROGRESS_ELSEWHERE;
 }
 
 static enum qh_progress judge_main(const struct qh_watch *watch,

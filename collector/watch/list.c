@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "target/procfs.h"
 #include "watch/reading.h"
+#include "watch/watch.h"
 
 #include <dirent.h>
 #include <errno.h>

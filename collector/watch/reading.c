@@ -10,7 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* "NUMBER ARGUMENTS", "-1 SP PC" outside of any call, or "running". */
+/* "NUMBER SIX-ARGUMENTS SP PC", "-1 SP PC" outside of any call, or "running".
+ */
 static void read_call(int tasks, struct qh_reading *reading)
 {
     char text[512];
@@ -20,7 +21,15 @@ static void read_call(int tasks, struct qh_reading *reading)
     reading->permitted = got > 0;
     if (got <= 0 || sscanf(text, "%" SCNd64, &reading->call) != 1) {
         reading->call = -1;
+        return;
     }
+    int used = 0;
+    if (reading->call < 0) {
+        sscanf(text, "%*d%n", &used);
+    } else {
+        sscanf(text, "%*d %*s %*s %*s %*s %*s %*s%n", &used);
+    }
+    sscanf(text + used, "%" SCNx64 "%" SCNx64, &reading->sp, &reading->pc);
 }
 
 static void read_wchan(int tasks, struct qh_reading *reading)
@@ -106,6 +115,17 @@ struct qh_error *qh_reading_take(int dir, pid_t pid, struct qh_readings *ret)
     struct qh_error *error = read_others(tasks, folder, pid, ret);
     closedir(folder);
     return error;
+}
+
+void qh_reading_take_main(int dir, pid_t pid, struct qh_reading *ret)
+{
+    QH_CLEANUP(qh_close_guard)
+    int tasks = openat(dir, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    *ret = (struct qh_reading){ .tid = pid, .state = 'X', .call = -1 };
+    if (tasks >= 0) {
+        read_thread(tasks, pid, ret);
+    }
 }
 
 void qh_readings_deinit(struct qh_readings *readings)

@@ -1,9 +1,9 @@
-/* One reading of a process's counters; private to watch/.
+/* One reading of a process's counters; for watch/ and who embeds a pulse.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #ifndef QH_WATCH_READING_H
 #define QH_WATCH_READING_H
 
-#include "watch/watch.h"
+#include "base/base.h"
 
 /* Of one thread. */
 struct qh_reading {
@@ -13,9 +13,10 @@ struct qh_reading {
     uint64_t switches; /* how often it has left the CPU */
     uint64_t run_ns;   /* on a CPU, and waiting for one */
     uint64_t starved_ns;
-    int64_t call;   /* system call that it sleeps in; -1: none or not shown */
-    bool permitted; /* whether the kernel shows that */
-    char wchan[64]; /* "" when not shown */
+    int64_t call;    /* system call that it sleeps in; -1: none or not shown */
+    uint64_t sp, pc; /* its user stack pointer and pc there; 0: not shown */
+    bool permitted;  /* whether the kernel shows that */
+    char wchan[64];  /* "" when not shown */
 };
 
 /* Of a process: its main thread, and which others are in state D. */
@@ -29,8 +30,14 @@ struct qh_readings {
 /* Reads those of the process whose /proc/PID is open at `dir`. */
 struct qh_error *qh_reading_take(int dir, pid_t pid,
                                  struct qh_readings *ret) QH_MUST_CHECK;
+/* That of its main thread alone: five small files, whatever its size. */
+void qh_reading_take_main(int dir, pid_t pid, struct qh_reading *ret);
+/* Whether it sleeps in what QEMU's loops sleep in. */
+bool qh_reading_is_poll(const struct qh_reading *reading);
 void qh_readings_deinit(struct qh_readings *readings);
 
+struct qh_watch;
+struct qh_watched;
 /* Fills in what two readings make of a process. */
 struct qh_error *qh_watch_judge(struct qh_watch *watch,
                                 const struct qh_readings *before,

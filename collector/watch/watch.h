@@ -1,4 +1,4 @@
-/* Progress of many processes over time, from counters: nothing is stopped.
+/* Progress of processes over time, from counters: nothing is stopped.
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Two readings of /proc, some time apart, tell of each QEMU on this host

@@ -84,6 +84,23 @@ _qhang_kick() {
     fi
 }
 
+_qhang_watch() {
+    local word=$1 before=$2
+    case $before in
+        --qmp|--capture|--metrics) _qhang_paths "$word" -f; return ;;
+        --debuginfo) _qhang_paths "$word" -d; return ;;
+        --exec) mapfile -t COMPREPLY < <(compgen -c -- "$word"); return ;;
+        --after|--interval) return ;;
+    esac
+    if [[ $word == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W \
+            "--qmp --after --interval --capture --exec --metrics --once \
+            --debuginfo --help" -- "$word")
+    else
+        mapfile -t COMPREPLY < <(compgen -W "$(_qhang_pids)" -- "$word")
+    fi
+}
+
 _qhang_list() {
     if [[ $2 != --interval ]]; then
         mapfile -t COMPREPLY < <(compgen -W "--interval --json --help" -- "$1")
@@ -113,7 +130,8 @@ _qhang() {
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
         mapfile -t COMPREPLY < <(compgen -W \
-            "diagnose kick coroutines capture explain list verify --help --version" \
+            "diagnose kick coroutines capture explain list verify watch --help \
+            --version" \
             -- "$word")
         return
     fi
@@ -123,6 +141,7 @@ _qhang() {
         capture) _qhang_capture "$word" "$before" ;;
         kick) _qhang_kick "$word" "$before" ;;
         list) _qhang_list "$word" "$before" ;;
+        watch) _qhang_watch "$word" "$before" ;;
         explain) _qhang_explain "$word" ;;
         verify) _qhang_verify "$word" "$before" ;;
     esac

@@ -17,7 +17,7 @@ from conftest import (BUILD, CLEAN, FAILED, FINDING, QHANG, USAGE, Victim,
                       qhang, refuses, under)
 
 HELPS = [("--help",), ("diagnose", "--help"), ("capture", "--help"),
-         ("explain", "--help"), ("kick", "--help")]
+         ("explain", "--help"), ("kick", "--help"), ("watch", "--help")]
 WRONG = [
     (("diagnose",), "PID"),
     (("diagnose", "foo"), "pgrep"),

@@ -30,6 +30,7 @@ struct options {
     unsigned timers;
     unsigned long interval;
     bool interval_given;
+    bool when_told;
     enum plant plant;
 };
 
@@ -43,6 +44,7 @@ struct stage {
 static const char usage[] =
     "Usage: victim --scenario NAME [--coroutines N] [--interval SECONDS]\n"
     "              [--timers N] [--plant timer-loop|queue-loop|names|maze|ram]\n"
+    "              [--when-told]\n"
     "       victim --list\n"
     "\n"
     "Brings itself into the state NAME, prints one line\n"
@@ -58,6 +60,9 @@ static const char usage[] =
     "  --interval SECONDS  how long the cleaner sleeps (600; erased-fired 1)\n"
     "  --timers N          arms N timers in iothread io0, 3 minutes ahead\n"
     "  --plant WHAT        damages memory or names, just before ready\n"
+    "  --when-told         prints \"waiting PID\" while all is well, and "
+    "begins when\n"
+    "                      a byte comes on stdin\n"
     "  --list              names, and how many coroutines are in use in each\n"
     "                      (- if that varies)\n"
     "\n"
@@ -134,6 +139,9 @@ static void parse_option(struct options *options, int option)
             usage_error("no such plant", optarg);
         }
         break;
+    case 'w':
+        options->when_told = true;
+        break;
     case 'l':
         exit(list());
     case 'h':
@@ -152,6 +160,7 @@ static void parse_options(struct options *options, int argc, char **argv)
         { "interval", required_argument, NULL, 'i' },
         { "timers", required_argument, NULL, 't' },
         { "plant", required_argument, NULL, 'p' },
+        { "when-told", no_argument, NULL, 'w' },
         { "list", no_argument, NULL, 'l' },
         { "help", no_argument, NULL, 'h' },
         { NULL, 0, NULL, 0 },
@@ -208,6 +217,18 @@ static bool stdin_tells(void)
             isatty(STDIN_FILENO));
 }
 
+/* Nothing has gone wrong yet. */
+static void wait_until_told(void)
+{
+    char byte;
+
+    printf("waiting %d\n", (int)getpid());
+    fflush(stdout);
+    if (read(STDIN_FILENO, &byte, 1) != 1) {
+        _exit(0);
+    }
+}
+
 static void print_ready(void)
 {
     unsigned in_use;
@@ -253,6 +274,9 @@ static void *script_run(void *opaque)
     step_main_rests(&stage->world);
     park_coroutines(stage->world.io1, stage->options->coroutines);
     park_timers(stage->world.io0, stage->options->timers);
+    if (stage->options->when_told) {
+        wait_until_told();
+    }
     scenario->run(&stage->world);
     plant(stage->options->plant, &stage->world);
     step_looked(&stage->world);

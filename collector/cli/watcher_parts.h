@@ -1,0 +1,69 @@
+/* What the two halves of the watcher share: when, and what then.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef QH_WATCHER_PARTS_H
+#define QH_WATCHER_PARTS_H
+
+#include "cli/hook.h"
+#include "cli/monitor.h"
+#include "cli/output.h"
+#include "cli/session.h"
+#include "cli/watcher.h"
+#include "watch/pulse.h"
+
+/* So many hangs at once are told apart. */
+enum { QH_MAX_KNOWN = 16, QH_MAX_RULES = 32 };
+enum { QH_COMPLAINT_NONE = -1 };
+
+/* A suspicion that came to nothing is not looked into again before `next_ns`.
+ */
+struct qh_backoff {
+    int64_t delay_ns; /* the last; 0: none yet */
+    int64_t next_ns;
+};
+
+struct qh_watcher {
+    const struct qh_watch_request *request;
+    pid_t pid;
+    int process; /* pidfd */
+    int folder;  /* /proc/PID */
+    int signals; /* signalfd */
+    struct qh_target *target;
+    struct qh_debug *debug;
+    struct qh_qemu *qemu;
+    struct qh_monitor *monitor; /* NULL: there is none */
+    bool monitor_checked;
+    struct qh_hook hook;
+    struct qh_pulse pulse;
+    struct qh_backoff idle, stall;
+
+    /* The hangs that stand; what is not static of them is not set. */
+    struct qh_finding known[QH_MAX_KNOWN];
+    size_t known_count;
+    int64_t known_ns;      /* when the diagnosis that found them was over */
+    uint64_t known_sp;     /* where the main thread slept then */
+    bool known_at_home;    /* it was at rest */
+    bool known_by_monitor; /* the monitor did not answer then */
+
+    struct qh_metric_hangs hangs[QH_MAX_RULES];
+    size_t hangs_count;
+    uint64_t found, diagnoses, diagnoses_failed, captures;
+    int64_t diagnosed_realtime_ns;
+    int64_t metrics_ns; /* when they were last written */
+    int complaint;      /* code of the last error that was told */
+    bool ended;         /* the process has */
+    bool told;          /* we were told to end */
+};
+
+int64_t qh_watcher_now(void);
+int64_t qh_watcher_cpu(void); /* that qhang has used */
+void qh_watcher_complain(struct qh_watcher *watcher, struct qh_error *error);
+void qh_watcher_tell_metrics(struct qh_watcher *watcher);
+
+/* A first look, at whatever state: the main loop may be idle just now. */
+struct qh_error *qh_watcher_meet(struct qh_watcher *watcher) QH_MUST_CHECK;
+/* Follows the suspicion that there is, if any. Errors: EXITED and
+ * NO_PROCESS, MEMORY. */
+struct qh_error *qh_watcher_follow(struct qh_watcher *watcher,
+                                   int64_t now_ns) QH_MUST_CHECK;
+
+#endif
