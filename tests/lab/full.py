@@ -235,7 +235,7 @@ def _guest_rows() -> list[Row]:
     """A booted system emulator, its disk in an iothread."""
     def row(what: str) -> Row:
         return Row("guest", f"guest at its disk, {what}", 140,
-                   healthy=Healthy(lambda: at_work(what)))
+                   whole=Healthy(lambda: at_work(what)).all)
 
     return [row(what) for what in BEGINNINGS]
 
