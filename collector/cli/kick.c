@@ -133,7 +133,7 @@ static struct qh_error *watch(struct kick *kick,
                         kick->request->watch_ns, &outcome);
     if (error) {
         kick->stuck++;
-        printf("  watch     done, but whether it goes on cannot be told\n");
+        qh_kick_text_unwatched(stdout);
         qh_fail(error);
         return NULL;
     }
@@ -271,10 +271,8 @@ static struct qh_error *notify_all(struct kick *kick)
     size_t count;
 
     QH_TRY(qh_rescue_notify(kick->target, kick->qemu, mode, &count));
-    printf("%d %s: %zu event loop%s %s, no memory written\n",
-           (int)qh_target_process(kick->target)->pid,
-           qh_target_process(kick->target)->name, count, count == 1 ? "" : "s",
-           kick->request->dry ? "would be notified" : "notified");
+    qh_kick_text_notified(qh_target_process(kick->target), count,
+                          kick->request->dry, stdout);
     return NULL;
 }
 

@@ -21,6 +21,11 @@ void qh_kick_text_refusal(const struct qh_report *report,
 /* Whether it goes on, and after how long. */
 void qh_kick_text_outcome(const struct qh_report *report,
                           const struct qh_rescue_outcome *outcome, FILE *out);
+/* It was done, and cannot be watched. */
+void qh_kick_text_unwatched(FILE *out);
+/* So many loops of the process were notified, or would be. */
+void qh_kick_text_notified(const struct qh_process *process, size_t count,
+                           bool dry, FILE *out);
 /* What else hangs after it; `unseen`: not all of it could be looked at. */
 void qh_kick_text_left(const struct qh_report *report, size_t left, bool unseen,
                        FILE *out);

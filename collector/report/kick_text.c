@@ -131,3 +131,26 @@ void qh_kick_text_left(const struct qh_report *report, size_t left, bool unseen,
     }
     qh_wrap_end(&wrap);
 }
+
+void qh_kick_text_unwatched(FILE *out)
+{
+    struct qh_wrap wrap;
+
+    qh_wrap_begin(&wrap, out, "watch");
+    qh_wrap_words(&wrap, "done, but whether it goes on cannot be told");
+    qh_wrap_end(&wrap);
+}
+
+void qh_kick_text_notified(const struct qh_process *process, size_t count,
+                           bool dry, FILE *out)
+{
+    struct qh_wrap wrap;
+
+    qh_wrap_begin_flush(&wrap, out, HEADLINE_INDENT);
+    qh_wrap_printf(&wrap, "%d", (int)process->pid);
+    qh_wrap_printf(&wrap, "%s:", process->name);
+    qh_wrap_printf(&wrap, "%zu event loop%s", count, count == 1 ? "" : "s");
+    qh_wrap_words(&wrap, dry ? "would be notified, no memory written"
+                             : "notified, no memory written");
+    qh_wrap_end(&wrap);
+}

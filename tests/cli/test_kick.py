@@ -11,6 +11,7 @@ import pty
 import random
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,7 +21,7 @@ from typing import Iterator
 
 import pytest
 from conftest import (CHECKOUT, CLEAN, FAILED, FINDING, LIMIT_S, QHANG, USAGE,
-                      Victim, qhang, refuses, report, task_states, traced_by,
+                      VICTIMS, Victim, qhang, refuses, report, task_states, traced_by,
                       under, wait_until)
 from test_diagnose import COMMANDS, FAULTS
 
@@ -196,6 +197,19 @@ def test_no_rescue_known(scenario: str) -> None:
     """A hang that nothing written could end."""
     with Victim(scenario) as victim:
         assert_refused(victim, "no rescue is known")
+
+
+def test_names_that_hurt(tmp_path: Path) -> None:
+    """Nothing that the process calls itself gets to the terminal as it is."""
+    program = tmp_path / "\x1b[31m\a"
+    shutil.copy(VICTIMS / "victim", program)
+    with Victim("wake-lost", "--plant", "names",
+                executable=program) as victim:
+        for options in (["--notify-only"], ["--dry-run"], ["--yes"]):
+            done = qhang("kick", *options, str(victim.pid))
+            told = done.stdout + done.stderr
+            assert all(c.isprintable() or c == "\n" for c in told)
+            assert "\\x1b" in told
 
 
 def test_no_terminal() -> None:
