@@ -7,9 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* No eventfd of QEMU's is ever counted up so far. */
-#define MUCH_COUNTED (INT64_C(1) << 32)
-
 struct qh_error *qh_refuse(struct raddr address, const char *format, ...)
 {
     char text[256];
@@ -20,17 +17,6 @@ struct qh_error *qh_refuse(struct raddr address, const char *format, ...)
     va_end(args);
     struct qh_error *error = qh_error_new(QH_ERR_REFUSED, "%s", text);
     return address.value ? qh_error_at(error, address) : error;
-}
-
-static const struct qh_sleeper *sleeper_of(const struct qh_snapshot *snapshot,
-                                           struct raddr coroutine)
-{
-    for (size_t i = 0; i < snapshot->sleeper_count; i++) {
-        if (qh_raddr_equal(snapshot->sleepers[i].coroutine, coroutine)) {
-            return &snapshot->sleepers[i];
-        }
-    }
-    return NULL;
 }
 
 static void find_in_list(struct qh_rescue_view *view)
@@ -58,7 +44,7 @@ struct qh_error *qh_rescue_look(const struct qh_snapshot *snapshot,
     struct qh_rescue_view view = {
         .snapshot = snapshot,
         .finding = finding,
-        .sleeper = sleeper_of(snapshot, finding->coroutine),
+        .sleeper = qh_snapshot_sleeper(snapshot, finding->coroutine),
         .coroutine = qh_snapshot_coroutine(snapshot, finding->coroutine),
         .sleep = sleep,
         .notifier = notifier,
@@ -292,7 +278,7 @@ qh_rescue_check_notifier(const struct qh_snapshot *snapshot,
         return qh_refuse(notifier->address,
                          "the context's notifier is no eventfd in use");
     }
-    if (context->event_count < 0 || context->event_count >= MUCH_COUNTED) {
+    if (context->event_count < 0 || context->event_count >= QH_EVENTFD_MUCH) {
         return qh_refuse(notifier->address,
                          "the count of the context's eventfd cannot be told, "
                          "or is too high");

@@ -54,18 +54,6 @@ static struct qh_error *check_again(const struct qh_finding *now,
                            "what the finding rests on has changed meanwhile");
 }
 
-static const struct qh_sleeper *sleeper_of(const struct moment *moment,
-                                           const struct qh_finding *finding)
-{
-    for (size_t i = 0; i < moment->snapshot->sleeper_count; i++) {
-        const struct qh_sleeper *sleeper = &moment->snapshot->sleepers[i];
-        if (qh_raddr_equal(sleeper->coroutine, finding->coroutine)) {
-            return sleeper;
-        }
-    }
-    return NULL;
-}
-
 /* What cannot be read, or contradicts itself, is a doubt like any other. */
 static struct qh_error *doubt(struct qh_error *error)
 {
@@ -86,7 +74,8 @@ static struct qh_error *plan_sleep(struct qh_qemu *qemu,
                                    const struct qh_finding *finding,
                                    struct qh_rescue_plan *ret)
 {
-    const struct qh_sleeper *sleeper = sleeper_of(moment, finding);
+    const struct qh_sleeper *sleeper =
+        qh_snapshot_sleeper(moment->snapshot, finding->coroutine);
     struct qh_rescue_sleep sleep;
     struct qh_rescue_notifier notifier;
 
@@ -106,7 +95,6 @@ static struct qh_error *make_plan(struct qh_qemu *qemu,
                                   struct qh_rescue_plan *ret)
 {
     struct qh_rescue_notifier notifier;
-
     enum qh_kick kick = qh_finding_kick(finding);
 
     if (kick == QH_KICK_TIMER) {
@@ -249,7 +237,7 @@ struct qh_error *qh_rescue(struct qh_target *target, struct qh_qemu *qemu,
     }
 }
 
-/* One context; `*ret` whether it was notified, or would be. */
+/* Notifies one context, unless it is only asked whether that could be. */
 static struct qh_error *notify_one(struct qh_target *target,
                                    struct qh_qemu *qemu,
                                    struct qh_snapshot *snapshot,

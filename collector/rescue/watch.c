@@ -18,23 +18,36 @@ static int64_t now_ns(void)
     return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
-/* The sleeper is still parked in the sleep whose timer was made to fire; one
- * that sleeps anew has another time to wake. */
+/* The sleeper is still parked in the sleep whose timer was made to fire, for
+ * all that could be read; one that sleeps anew has another time to wake. */
 static bool sleeps_on(const struct qh_snapshot *snapshot,
                       const struct qh_finding *finding)
 {
-    for (size_t i = 0; i < snapshot->sleeper_count; i++) {
-        const struct qh_sleeper *sleeper = &snapshot->sleepers[i];
-        if (qh_raddr_equal(sleeper->coroutine, finding->coroutine)) {
-            return sleeper->expire_ns == QH_TIME_UNKNOWN ||
-                   sleeper->expire_ns <= QH_RESCUE_LONG_AGO_NS;
-        }
+    const struct qh_sleeper *sleeper =
+        qh_snapshot_sleeper(snapshot, finding->coroutine);
+
+    if (!sleeper) {
+        return snapshot->gap_count &&
+               !qh_snapshot_coroutine(snapshot, finding->coroutine);
     }
-    return false;
+    return sleeper->expire_ns == QH_TIME_UNKNOWN ||
+           sleeper->expire_ns <= QH_RESCUE_LONG_AGO_NS;
 }
 
-/* Whether the fault is still there: found, or its sleeper asleep. A look that
- * could not see all is no proof that it is gone. */
+/* Found again; or not, but something looks like it. */
+static bool is_found(const struct qh_findings *findings,
+                     const struct qh_finding *finding)
+{
+    for (size_t i = 0; i < findings->count; i++) {
+        if (qh_rescue_is_same(&findings->items[i], finding)) {
+            return true;
+        }
+    }
+    return findings->unsettled;
+}
+
+/* Whether the fault is still there. Of a sleeper its own state tells, whatever
+ * the other threads are at; of a loop only the rules do. */
 static struct qh_error *look(struct qh_qemu *qemu,
                              const struct qh_finding *finding, bool *ret_there)
 {
@@ -42,13 +55,12 @@ static struct qh_error *look(struct qh_qemu *qemu,
     QH_CLEANUP(qh_findings_guard) struct qh_findings *findings = NULL;
 
     QH_TRY(qh_qemu_sample(qemu, &snapshot));
-    QH_TRY(qh_diagnose(snapshot, &findings));
-    bool there = qh_finding_kick(finding) == QH_KICK_TIMER &&
-                 sleeps_on(snapshot, finding);
-    for (size_t i = 0; i < findings->count; i++) {
-        there |= qh_rescue_is_same(&findings->items[i], finding);
+    if (qh_finding_kick(finding) == QH_KICK_TIMER) {
+        *ret_there = sleeps_on(snapshot, finding);
+        return NULL;
     }
-    *ret_there = there;
+    QH_TRY(qh_diagnose(snapshot, &findings));
+    *ret_there = is_found(findings, finding);
     return NULL;
 }
 

@@ -227,6 +227,17 @@ int64_t qh_time_sub(int64_t a, int64_t b)
 
 /* QEMU_CLOCK_REALTIME is CLOCK_MONOTONIC (util/qemu-timer.c,
  * qemu_clock_get_ns()). */
+const struct qh_sleeper *qh_snapshot_sleeper(const struct qh_snapshot *snapshot,
+                                             struct raddr coroutine)
+{
+    for (size_t i = 0; i < snapshot->sleeper_count; i++) {
+        if (qh_raddr_equal(snapshot->sleepers[i].coroutine, coroutine)) {
+            return &snapshot->sleepers[i];
+        }
+    }
+    return NULL;
+}
+
 int64_t qh_snapshot_left_ns(const struct qh_snapshot *snapshot,
                             enum qh_clock clock, int64_t expire_ns)
 {

@@ -361,6 +361,9 @@ const struct qh_context *qh_snapshot_context(const struct qh_snapshot *snapshot,
                                              struct raddr address);
 const struct qh_coroutine *
 qh_snapshot_coroutine(const struct qh_snapshot *snapshot, struct raddr address);
+/* The sleeper that the coroutine is. */
+const struct qh_sleeper *qh_snapshot_sleeper(const struct qh_snapshot *snapshot,
+                                             struct raddr coroutine);
 /* From the sample until `expire_ns` by that clock, negative when that is past;
  * QH_TIME_UNKNOWN for clocks whose time is not known. */
 int64_t qh_snapshot_left_ns(const struct qh_snapshot *snapshot,

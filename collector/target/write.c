@@ -14,9 +14,6 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* No eventfd of QEMU's is ever counted up so far. */
-#define MUCH_COUNTED (UINT64_C(1) << 32)
-
 struct qh_error *qh_target_check_still(const struct qh_target *target)
 {
     if (target->process.kind != QH_TARGET_LIVE || !target->stopped ||
@@ -254,7 +251,7 @@ struct qh_error *qh_eventfd_add(int fd)
     uint64_t count;
 
     read_fdinfo(self, fd, text, sizeof(text));
-    if (!qh_proc_parse_eventfd(text, &count) || count >= MUCH_COUNTED) {
+    if (!qh_proc_parse_eventfd(text, &count) || count >= QH_EVENTFD_MUCH) {
         return qh_error_new(QH_ERR_INCONSISTENT,
                             "the eventfd's count cannot be told, or is too "
                             "high");

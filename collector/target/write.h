@@ -54,6 +54,8 @@ struct qh_error *qh_target_check_words(struct qh_target *target,
  */
 struct qh_error *qh_target_take_eventfd(struct qh_target *target, int fd,
                                         int *ret_fd) QH_MUST_CHECK;
+/* No eventfd of QEMU's is ever counted up so far. */
+#define QH_EVENTFD_MUCH (INT64_C(1) << 32)
 /*
  * Adds one to the eventfd behind `fd`, a descriptor that the function above
  * gave: whoever polls it wakes up. Errors: SYSTEM; INCONSISTENT when its count
