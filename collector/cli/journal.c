@@ -82,8 +82,17 @@ void qh_journal_kick(pid_t pid, const struct qh_finding *finding,
         add(&field, "%s0x%" PRIx64 "=0x%" PRIx64 "->0x%" PRIx64, i ? " " : "",
             word->address.value, word->before, word->after);
     }
-    add(&message, " eventfd %d notified", plan->notifier.write_fd);
+    add(&message, " eventfd %d", plan->notifier.write_fd);
     say(pid, finding, message.bytes, field.bytes);
+}
+
+void qh_journal_refused(pid_t pid, const struct qh_finding *finding)
+{
+    struct text message = { .used = 0 };
+
+    add(&message, "process %d, %s: refused, nothing was written", (int)pid,
+        finding->rule);
+    say(pid, finding, message.bytes, "QHANG_OUTCOME=refused");
 }
 
 void qh_journal_outcome(pid_t pid, const struct qh_finding *finding,

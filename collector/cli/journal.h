@@ -10,9 +10,11 @@
 
 #include "rescue/rescue.h"
 
-/* That the plan was carried out: each word before and after. */
+/* That the plan is about to be carried out: each word before and after. */
 void qh_journal_kick(pid_t pid, const struct qh_finding *finding,
                      const struct qh_rescue_plan *plan);
+/* It was not: nothing was written. */
+void qh_journal_refused(pid_t pid, const struct qh_finding *finding);
 /* What became of it. */
 void qh_journal_outcome(pid_t pid, const struct qh_finding *finding,
                         const struct qh_rescue_outcome *outcome);

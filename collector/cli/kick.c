@@ -164,10 +164,16 @@ static struct qh_error *kick_shown(struct kick *kick,
         kick->declined = true;
         return NULL;
     }
-    QH_TRY(qh_rescue(kick->target, kick->qemu, finding, QH_RESCUE_DO, &plan,
-                     &done));
+    pid_t pid = qh_target_process(kick->target)->pid;
+    /* Before, so that it is on record whatever becomes of qhang meanwhile. */
+    qh_journal_kick(pid, finding, &plan);
+    struct qh_error *error = qh_rescue(kick->target, kick->qemu, finding,
+                                       QH_RESCUE_DO, &plan, &done);
+    if (error) {
+        qh_journal_refused(pid, finding);
+        return error;
+    }
     kick->acted++;
-    qh_journal_kick(qh_target_process(kick->target)->pid, finding, &done);
     return watch(kick, session, finding);
 }
 
