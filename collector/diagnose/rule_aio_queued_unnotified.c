@@ -24,6 +24,15 @@ static const struct qh_bh *first_bh(const struct qh_context *context)
     return NULL;
 }
 
+/* Whether the eventfd was written, or may have been: a core has no counter, and
+ * threads are not stopped for one at the same instant, so that a loop may lie
+ * asleep in it beside work of which it has just been told. */
+static bool may_be_waking(const struct qh_context *context)
+{
+    return context->event_count > 0 ||
+           (context->event_count < 0 && context->notified);
+}
+
 static enum qh_quiet quiet_around(const struct qh_snapshot *snapshot,
                                   const struct qh_context *context,
                                   const struct qh_thread *loop)
@@ -36,7 +45,7 @@ static enum qh_quiet quiet_around(const struct qh_snapshot *snapshot,
     };
     enum qh_quiet quiet = qh_quiet_asleep(snapshot, loop->tid);
 
-    if (context->event_count > 0) {
+    if (may_be_waking(context)) {
         return QH_DISTURBED;
     }
     return qh_quiet_worse(quiet,
@@ -75,8 +84,8 @@ static struct qh_error *add_evidence(const struct qh_context *context,
     return qh_number_evidence(
         findings, finding,
         context->event_count == 0 ? "eventfd count 0: nobody wrote it"
-                                  : "its eventfd has not ended the poll",
-        context->notifier, context->event_count > 0 ? context->event_count : 0);
+                                  : "notified = 0: nobody told the loop",
+        context->notifier, 0);
 }
 
 static uint64_t fingerprint_of(const struct qh_context *context,

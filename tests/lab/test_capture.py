@@ -22,7 +22,7 @@ from labapt import LabError, SourceMissing
 from labqemu import Qemu
 from labqhang import (UNKICKED, WAKE_LOST, Diagnosis, check_clean,
                       check_erased, check_unkicked, check_wake_lost, diagnose,
-                      diagnose_core, diagnose_pid, truth_of_pid)
+                      diagnose_core, diagnose_pid, look_clean, truth_of_pid)
 from pattern_guest import PATTERN, pattern_guest, pattern_places
 from race import ERASED, GRAPH, HANG, WAKE_BEFORE_ARM
 
@@ -182,7 +182,7 @@ def test_guest_ram_is_never_in_it(system: Path, qhang: Any, tmp_path: Path,
     with pattern_guest(system, tmp_path, options) as pid:
         said = capture(pid, core)
         assert len(pattern_places(pid)) >= 1
-        check_clean(diagnose_pid(pid))
+        look_clean(pid)
     assert PATTERN not in core.read_bytes()
     assert "guest RAM" in said
     check_clean(diagnose_core(core, system))

@@ -15,7 +15,7 @@ from alike import nodes, three_ways
 from forced import forced
 from forced_waits import (OTHER_IOTHREAD, QMP_S, co_mutexes, drain_all,
                           joining, throttled)
-from labqhang import UNKICKED, Diagnosis, check_clean, diagnose_pid
+from labqhang import UNKICKED, Diagnosis, check_clean, diagnose_pid, look_clean
 from parked import HOLDER
 from race import GRAPH, HANG
 from waits import guest_draining
@@ -186,7 +186,7 @@ def test_throttle_drained(lab: Path, qhang: Any) -> None:
         assert diagnose_pid(qemu.pid).rules() == ["throttle.timer-unarmed"]
         drain_all(qemu)
         qemu.qmp.answer(QMP_S)
-        check_clean(diagnose_pid(qemu.pid))
+        look_clean(qemu.pid)
 
 
 def test_graph_writer(lab: Path, qhang: Any, tmp_path: Path) -> None:

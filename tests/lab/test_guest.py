@@ -12,7 +12,7 @@ import pytest
 
 import build as lab_build
 from guest import BEGINNINGS, at_work
-from labqhang import check_clean, diagnose_pid
+from labqhang import look_clean
 
 DIAGNOSES = 5
 
@@ -23,5 +23,5 @@ def test_guest(lab: Path, qhang: Any, what: str) -> None:
     lab_build.ensure(["system"])
     with at_work(what, lab=lab) as work:
         for _ in range(DIAGNOSES):
-            check_clean(diagnose_pid(work.qemu.pid))
+            look_clean(work.qemu.pid)
             work.wait_step()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from healthy import busy_io, churn, throttled_io
-from labqhang import check_clean, diagnose_pid
+from labqhang import check_clean, diagnose_pid, look_clean
 
 DIAGNOSES = 5
 
@@ -20,7 +20,7 @@ def test_churn_under_stress(lab: Path, qhang: Any) -> None:
     """The fixed build opens and closes nodes while the CPUs are busy."""
     with churn("fixed", stress=True, lab=lab) as work:
         for _ in range(DIAGNOSES):
-            check_clean(diagnose_pid(work.qemu.pid))
+            look_clean(work.qemu.pid)
             work.wait_step()
 
 
@@ -31,7 +31,7 @@ def test_io_under_stress(lab: Path, qhang: Any, build: str,
     """A faulty build that is not in its fault: reads and writes by NBD."""
     with busy_io(build, stress=True, iothread=iothread, lab=lab) as work:
         for _ in range(DIAGNOSES):
-            check_clean(diagnose_pid(work.qemu.pid))
+            look_clean(work.qemu.pid)
         work.wait_step()
 
 
@@ -40,7 +40,7 @@ def test_throttled(lab: Path, qhang: Any, stress: bool) -> None:
     """Requests that are throttled, and let go in time."""
     with throttled_io("stock", stress=stress, lab=lab) as work:
         for _ in range(4 * DIAGNOSES):
-            check_clean(diagnose_pid(work.qemu.pid))
+            look_clean(work.qemu.pid)
         work.wait_step()
 
 

@@ -19,7 +19,7 @@ from forced import forced
 from kicked import (ANSWER_S, kick, racing_guest, rescue_forced,
                     rescue_natural)
 from labqemu import Qemu
-from labqhang import EXIT_CLEAN, check_clean, diagnose_pid
+from labqhang import EXIT_CLEAN, look_clean
 from race import ERASED, HANG, WAKE_BEFORE_ARM
 from test_kill import runs_on
 
@@ -55,7 +55,7 @@ def test_guest_goes_on(lab: Path, qhang: Any) -> None:
         status = guest.qmp.execute("query-status")
         assert status["running"]
         guest.wait_round()
-        check_clean(diagnose_pid(guest.pid))
+        look_clean(guest.pid)
 
 
 def test_healthy_is_left_alone(lab: Path, qhang: Any) -> None:

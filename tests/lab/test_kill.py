@@ -16,8 +16,8 @@ import pytest
 
 import hang as lab_hang
 from healthy import Worker, busy_io, churn
-from labqhang import (check_clean, check_wake_lost, diagnose_pid,
-                      qhang_program, truth_of_pid)
+from labqhang import (check_wake_lost, diagnose_pid, look_clean, qhang_program,
+                      truth_of_pid)
 
 KILLS = 100
 KILLS_IN_STOP = 20
@@ -155,7 +155,7 @@ def test_busy(lab: Path, qhang: Any, kind: str) -> None:
     with opened as work:
         kill_often(work.qemu.pid, kind)
         works_on(work)
-        check_clean(diagnose_pid(work.qemu.pid))
+        look_clean(work.qemu.pid)
         works_on(work)
         if kind == "io":
             assert work.qemu.qmp.execute("query-block-exports")

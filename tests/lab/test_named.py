@@ -18,7 +18,7 @@ import pytest
 
 import build as lab_build
 import parked
-from labqhang import check_clean, diagnose_pid
+from labqhang import check_clean, diagnose_pid, look_clean
 
 GDB_S = 120
 
@@ -62,7 +62,7 @@ def test_taken_away(lab: Path, qhang: Any, build: str) -> None:
         write(pid, f"set var {holder} = 0")
         check_found(pid, "comutex.handoff-lost", mutex)
         write(pid, f"set var {holder} = {values['holder']}")
-        check_clean(diagnose_pid(pid))
+        look_clean(pid)
         member, _ = waiter(got.report, "throttle")
         write(pid, f"set $t = ((struct ThrottleGroupMember *){member})"
               "->throttle_timers.timers[1]",

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from labqhang import (EXIT_FINDING, Diagnosis, check_clean, diagnose,
-                      diagnose_core, diagnose_pid, qhang_program)
+from labqhang import (EXIT_FINDING, Diagnosis, diagnose, diagnose_core,
+                      diagnose_pid, look_clean, qhang_program)
 from labqemu import DAEMON
 from orphan import THROTTLED, Throttled, throttled
 from parked import functions
@@ -43,7 +43,7 @@ def test_dropped(lab: Path, qhang: Any, tmp_path: Path, build: str,
         pytest.skip(f"{build} was not built: tests/lab/build.py {build}")
     with throttled(lab, build, iothread) as request:
         pid = str(request.qemu.pid)
-        check_clean(diagnose_pid(request.qemu.pid))
+        look_clean(request.qemu.pid)
         request.drop()
         _check(diagnose_pid(request.qemu.pid), request)
         capture = tmp_path / "capture"

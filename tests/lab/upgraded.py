@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "gdbscripts"))
 # pylint: disable=wrong-import-position
 from hang import hunt
 from labqemu import FILE_NODE, IOTHREAD, QCOW2_NODE, Qemu
-from labqhang import check_clean, diagnose_pid
+from labqhang import check_clean, diagnose_pid, look_clean
 from race import SURVIVES, ForcedRace
 from race.mi import Gdb
 from upgrade import (FIXED, MARK, REPLACED, STEP_TIMEOUT_S, file_of,
@@ -83,7 +83,7 @@ def _goes_on(qemu: Qemu) -> None:
     qemu.to_iothread()
     hang = hunt(qemu, None, PAIRS)
     assert hang is None, hang
-    check_clean(diagnose_pid(qemu.pid))
+    look_clean(qemu.pid)
     qemu.qmp.execute("quit", timeout_s=STEP_TIMEOUT_S)
     assert qemu.process.wait(STEP_TIMEOUT_S) == 0, qemu.log.read_text()
 
