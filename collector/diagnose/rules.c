@@ -16,6 +16,7 @@ const struct qh_rule qh_rules[] = {
     { "aio.queued-unnotified", qh_rule_aio_queued_unnotified },
     { "timer.expired-unserved", qh_rule_timer_expired_unserved },
     { "coroutine.orphan", qh_rule_coroutine_orphan },
+    { "io.lost-completion", qh_rule_io_lost_completion },
     { "sleep.wake-lost", qh_rule_sleep_wake_lost },
     { "kernel.stuck", qh_rule_kernel_stuck },
     { "rcu.stalled", qh_rule_rcu_stalled },

@@ -62,6 +62,9 @@ qh_rule_comutex_handoff_lost(const struct qh_snapshot *snapshot,
 struct qh_error *qh_rule_corwlock_stalled(const struct qh_snapshot *snapshot,
                                           struct qh_findings *findings)
     QH_MUST_CHECK;
+struct qh_error *qh_rule_io_lost_completion(const struct qh_snapshot *snapshot,
+                                            struct qh_findings *findings)
+    QH_MUST_CHECK;
 struct qh_error *
 qh_rule_iothread_stop_unkicked(const struct qh_snapshot *snapshot,
                                struct qh_findings *findings) QH_MUST_CHECK;

@@ -23,7 +23,7 @@ from labqemu import IOTHREAD, Qemu
 from nbdclient import WRITE, Clients
 from race.mi import Gdb
 from race.symbols import Symbols
-from waits import DRAIN, until_main_in, until_parked
+from waits import DRAIN, draining, until_main_in, until_parked
 
 OTHER_IOTHREAD = "io1"
 QMP_S = 60.0
@@ -268,3 +268,35 @@ def _take_timer(gdb: Gdb) -> None:
             gdb.evaluate(thread, f"{head} = 0")
     if taken != 1:
         raise NotForced(f"{taken} lists with timers")
+
+
+# A request that nobody has.
+
+@contextmanager
+def counted(lab: Path, lost: bool, build: str = "graphfix"
+            ) -> Iterator[Qemu]:
+    """A storage daemon whose main thread drains a node of which one request
+    more is counted than there is, if it is `lost`; NBD's client rests.
+
+    The twin has a request: one that takes ten minutes, in a coroutine.
+    """
+    with ExitStack() as stack:
+        qemu = stack.enter_context(
+            draining(lab, build) if not lost else Qemu(lab, build))
+        if lost:
+            qemu.qmp.execute("blockdev-add", {
+                "driver": "null-co", "node-name": "z0", "size": 1 << 20},
+                QMP_S)
+            _serve(qemu)
+            qemu.qmp.execute("block-export-add", {
+                "type": "nbd", "id": "z0", "name": "z0", "node-name": "z0",
+                "writable": True}, QMP_S)
+            stack.enter_context(Clients(qemu.nbd_socket, "z0"))
+            until_parked(qemu, "nbd_trip")
+            with Gdb() as gdb:
+                gdb.attach(qemu.pid)
+                gdb.evaluate(gdb.threads()[0]["id"],
+                             "++all_bdrv_states.tqh_first->in_flight")
+            drain_all(qemu)
+            until_main_in(qemu, DRAIN)
+        yield qemu

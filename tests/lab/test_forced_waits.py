@@ -13,8 +13,8 @@ from typing import Any, Callable
 import build as lab_build
 from alike import nodes, three_ways
 from forced import forced
-from forced_waits import (OTHER_IOTHREAD, QMP_S, co_mutexes, drain_all,
-                          joining, throttled)
+from forced_waits import (OTHER_IOTHREAD, QMP_S, co_mutexes, counted,
+                          drain_all, joining, throttled)
 from labqhang import UNKICKED, Diagnosis, check_clean, diagnose_pid, look_clean
 from parked import HOLDER
 from race import GRAPH, HANG
@@ -200,3 +200,23 @@ def test_graph_writer(lab: Path, qhang: Any, tmp_path: Path) -> None:
     assert chain(got)[0]["tid"] == qemu.pid
     assert chain(got)[0]["finding"] == 0, got.told()
     assert got.report["graph"]["cycles"] == [], got.told()
+
+
+def test_request_lost(lab: Path, qhang: Any, tmp_path: Path) -> None:
+    """A drain that waits for a request which nobody has."""
+    with counted(lab, lost=True) as qemu:
+        got = three_ways(qemu, tmp_path)
+    [finding] = got.report["findings"]
+    assert (finding["rule"], finding["certainty"], finding["heals"]) \
+        == ("io.lost-completion", "strong", "never"), got.told()
+    assert finding["waiter_tid"] == qemu.pid, got.told()
+    assert [int(one["value"]) for one in finding["evidence"][:1]] == [1]
+    assert note(got, RIGHTLY) == [], got.told()
+
+
+def test_request_kept(lab: Path, qhang: Any, tmp_path: Path) -> None:
+    """The same drain, of a request that a coroutine has."""
+    with counted(lab, lost=False) as qemu:
+        got = three_ways(qemu, tmp_path)
+    check_clean(got)
+    assert len(note(got, RIGHTLY)) == 1, got.told()
