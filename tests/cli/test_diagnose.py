@@ -42,14 +42,17 @@ FAULTS = {
     "kernel-stuck": ("kernel.stuck", None, "unknown"),
     "rcu-stalled": ("rcu.stalled", None, "unknown"),
     "orphan": ("coroutine.orphan", None, "never"),
+    "request-lost": ("io.lost-completion", None, "never"),
 }
 # What can be no more than strong.
-STRONG = ("kernel.stuck", "rcu.stalled", "coroutine.orphan")
+STRONG = ("kernel.stuck", "rcu.stalled", "coroutine.orphan",
+          "io.lost-completion")
 # The command that hangs; the others hang none.
 COMMANDS = {
     "wake-lost": "blockdev-del", "erased": "blockdev-del",
     "erased-fired": "blockdev-del", "graph-unkicked": "blockdev-del",
     "condition-met": "x-call", "drain-unkicked": "x-drain",
+    "request-lost": "x-drain",
     "owner-gone": "x-lock", "owner-self": "x-lock-twice",
     "kernel-stuck": "x-lock", "stop-unkicked": "x-stop",
 }
@@ -152,6 +155,7 @@ def check_orphan(told: dict[str, Any], finding: dict[str, Any]) -> None:
 WAITERS = {
     "condition-met": "aio_wait_bh_oneshot",
     "drain-unkicked": "bdrv_do_drained_begin",
+    "request-lost": "bdrv_do_drained_begin",
     "bh-unnotified": "iothread_run",
     "timer-unserved": "iothread_run",
     "owner-gone": "qemu_mutex_lock",

@@ -213,7 +213,23 @@ static void qmp_x_drain(void *opaque)
 
 static const struct QmpCommand qmp_x_drain_command = { "x-drain", qmp_x_drain };
 
-/* A node is drained while a request is in flight, from a parent. */
+/* ---- block/block-backend.c ---- */
+
+static struct Coroutine *request;
+
+static __attribute__((noinline)) void bdrv_co_preadv(void)
+{
+    qemu_coroutine_yield();
+    __asm__ volatile("" : : "r"(request));
+}
+
+static void blk_aio_read_entry(void *opaque)
+{
+    bdrv_co_preadv();
+    bdrv_dec_in_flight(NULL);
+}
+
+/* A node is drained while a request of a parent is counted. */
 static void drain(struct world *world, bool kick)
 {
     static struct BdrvChild link = { .klass = &child_root, .opaque = &backend };
@@ -254,9 +270,24 @@ void run_drain_unread(struct world *world)
     run_drain_unkicked(world);
 }
 
+/* The same, and a coroutine has that request. */
+static void drain_request(struct world *world)
+{
+    request = qemu_coroutine_create(blk_aio_read_entry, NULL);
+    aio_co_schedule(world->io0->ctx, request);
+    drain(world, true);
+    step_iothread_rests(world->io0);
+}
+
 void run_drain_waiting(struct world *world)
 {
+    drain_request(world);
+}
+
+void run_request_lost(struct world *world)
+{
     drain(world, true);
+    step_check(!qmp_returned(), "the drain hangs");
 }
 
 void run_stop_cures_twin(struct world *world)
@@ -283,15 +314,14 @@ static bool vcpu_waits(void *opaque)
 
 void run_bql_asleep(struct world *world)
 {
-    drain(world, true);
+    drain_request(world);
     qemu_thread_create(&vcpu, "CPU 0/TCG", mttcg_cpu_thread_fn, &vcpu_tid);
     watch_until("the vCPU waits for the BQL", vcpu_waits, NULL);
 }
 
 void release_drain(struct world *world)
 {
-    aio_bh_schedule_oneshot(world->io0->ctx, "bdrv_dec_in_flight",
-                            bdrv_dec_in_flight, NULL);
+    aio_co_wake(request);
     step_went_on(world);
     if (vcpu_tid) {
         qemu_thread_join(&vcpu);

@@ -240,9 +240,16 @@ static const struct scenario scenarios[] = {
     {
         .name = "drain-waiting",
         .about = "a drain waits for a request that is in flight",
-        .coroutines = 1,
+        .coroutines = 2,
         .run = run_drain_waiting,
         .release = release_drain,
+    },
+    {
+        .name = "request-lost",
+        .about = "the same, but that nobody has the request",
+        .coroutines = 1,
+        .end = END_STUCK,
+        .run = run_request_lost,
     },
     {
         .name = "stop-cures",
@@ -430,7 +437,7 @@ static const struct scenario scenarios[] = {
     {
         .name = "bql-asleep",
         .about = "the BQL's owner polls, a vCPU waits for the BQL",
-        .coroutines = 1,
+        .coroutines = 2,
         .run = run_bql_asleep,
         .release = release_drain,
     },

@@ -130,6 +130,7 @@ void run_condition_met_twin(struct world *world);
 void run_drain_unkicked(struct world *world);
 void run_drain_unread(struct world *world);
 void run_drain_waiting(struct world *world);
+void run_request_lost(struct world *world);
 void release_drain(struct world *world);
 void run_stop_cures(struct world *world);
 void run_stop_cures_twin(struct world *world);

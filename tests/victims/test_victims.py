@@ -32,7 +32,8 @@ SYS_FUTEX = 202
 HANGS = {"wake-lost": SYS_PPOLL, "erased": SYS_PPOLL,
          "erased-fired": SYS_PPOLL, "graph-unkicked": SYS_PPOLL,
          "condition-met": SYS_PPOLL, "drain-unkicked": SYS_PPOLL,
-         "drain-unread": SYS_PPOLL, "stop-cures": SYS_EPOLL_WAIT,
+         "drain-unread": SYS_PPOLL, "request-lost": SYS_PPOLL,
+         "stop-cures": SYS_EPOLL_WAIT,
          "owner-gone": SYS_FUTEX, "owner-self": SYS_FUTEX,
          "stop-unkicked": SYS_FUTEX}
 # Something is stuck, and the main thread is not.
