@@ -44,8 +44,8 @@ class Row:
         """For the table."""
         took = sorted(self.took_s)
         return [self.name, f"{len(took)} of {self.wanted}",
-                *(f"{value:.4f}" for value in
-                  ((took[len(took) // 2], took[-1]) if took else ())),
+                *((f"{took[len(took) // 2]:.4f}", f"{took[-1]:.4f}")
+                  if took else ("-", "-")),
                 str(self.more_kicks), str(self.second_steps),
                 f"{self.seconds:.0f}"]
 
@@ -87,18 +87,21 @@ ROWS: tuple[tuple[str, int, Callable[[Row], None]], ...] = (
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The counts, and what the words mean."""
+    """The counts, what the words mean, and what did not go as it must."""
+    failures = [f"- {row.name}: {failure.splitlines()[0]}"
+                for row in rows for failure in row.failures]
     return columns(
         ["hang", "went on", "median s", "longest s", "kicked again",
          "writes of the second disk", "seconds"],
         [row.cells() for row in rows]) + (
         "\n\nThe time is from when the stopped process was let go until its "
         "waiter had left its wait, as qhang kick tells it; QMP answered "
-        f"within {ANSWER_S:.0f} s of the kick's end, each time.  A natural "
-        "hang then finishes ten more pairs of blockdev-add and blockdev-del "
-        "(hung again ones are kicked again), a second disk that was written "
-        "and read back all the while reads back whole, so does a pattern of "
-        "the first, and qemu-img check finds both images clean.")
+        f"within {ANSWER_S:.0f} s of the kick's end, of all that went on.  A "
+        "natural hang then finishes ten more pairs of blockdev-add and "
+        "blockdev-del (hung again ones are kicked again), a second disk that "
+        "was written and read back all the while reads back whole, so does a "
+        "pattern of the first, and qemu-img check finds both images clean."
+    ) + ("\n\nThese did not:\n\n" + "\n".join(failures) if failures else "")
 
 
 def run_row(row: Row, once: Callable[[Row], None]) -> None:
