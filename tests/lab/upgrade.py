@@ -40,6 +40,8 @@ REPLACED = ("qemu_co_sleep_wake", "co_sleep_cb", "qemu_co_sleep",
 SAFE_COMMAND = "query-named-block-nodes"
 SAFE_FUNCTION = "qmp_query_named_block_nodes"
 RTLD_NOW = 2
+ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9", "rax")
+RED_ZONE = 128
 CLAIM = b"\0qemu_co_sleep_ns\0"
 # jmp *0(%rip), and behind it the address.
 JUMP = bytes.fromhex("ff2500000000")
@@ -132,6 +134,36 @@ def link_for(pid: int, compiled: Path) -> Path:
     return linked
 
 
+def _call_dlopen(gdb: Gdb, thread: str, linked: Path) -> int:
+    """Its result, called in a thread that is at the entry of a function.
+
+    There a call may change all registers but those that it saves itself, and
+    the arguments, which are put back.  gdb's own way of calling restores the
+    vector registers as well, which gdb 13 cannot do where the CPU has AMX.
+    """
+    saved = {name: gdb.evaluate(thread, f"${name}")
+             for name in ("rip", "rsp", *ARGUMENTS)}
+    path = bytes(linked) + b"\0"
+    text = saved["rsp"] - RED_ZONE - len(path)
+    stack = text // 16 * 16 - 8  # as at the entry of any function
+    for address, content in ((text, path),
+                             (stack, saved["rip"].to_bytes(8, "little"))):
+        gdb.command(f"-data-write-memory-bytes {address:#x} {content.hex()}")
+    for name, value in (("rsp", stack), ("rdi", text), ("rsi", RTLD_NOW),
+                        ("rip", gdb.evaluate(thread, "&dlopen"))):
+        gdb.evaluate(thread, f"${name} = {value:#x}")
+    number = gdb.breakpoint(saved["rip"], thread)
+    gdb.resume(thread)
+    if not gdb.stopped(STEP_TIMEOUT_S,
+                       lambda s: s.values.get("bkptno") == number):
+        raise UpgradeError("dlopen() does not return")
+    gdb.delete(number)
+    handle = gdb.evaluate(thread, "$rax")
+    for name, value in saved.items():
+        gdb.evaluate(thread, f"${name} = {value:#x}")
+    return handle
+
+
 def _load(gdb: Gdb, qemu: Qemu, linked: Path) -> dict[str, int]:
     """Has the main thread load it; the entries of its functions.
 
@@ -147,8 +179,7 @@ def _load(gdb: Gdb, qemu: Qemu, linked: Path) -> dict[str, int]:
         raise UpgradeError(f"the main thread does not come to "
                            f"{SAFE_FUNCTION}")
     gdb.delete(number)
-    handle = gdb.evaluate(main, "((void *(*)(const char *, int))dlopen)"
-                          f'(\\"{linked}\\", {RTLD_NOW})')
+    handle = _call_dlopen(gdb, main, linked)
     if not handle:
         raise UpgradeError(f"the QEMU could not load {linked}")
     # The first member of struct link_map is l_addr, see dlinfo(3).
