@@ -325,6 +325,32 @@ struct qh_findings *world_diagnose(const struct world *world)
     return findings;
 }
 
+struct qh_wait_graph *world_wait_graph(const struct world *world)
+{
+    struct qh_findings *findings = world_diagnose(world);
+    struct qh_wait_graph *graph = NULL;
+
+    assert_null(qh_wait_graph_build(world->snapshot, findings, &graph));
+    qh_findings_destroy(findings);
+    return graph;
+}
+
+void world_assert_chain(const struct qh_wait_graph *graph, ...)
+{
+    const char *name;
+    va_list names;
+    size_t count = 0;
+
+    va_start(names, graph);
+    while ((name = va_arg(names, const char *))) {
+        assert_true(count < graph->chain_count);
+        assert_string_equal(graph->nodes[graph->chain[count]].name, name);
+        count++;
+    }
+    va_end(names);
+    assert_int_equal(graph->chain_count, count);
+}
+
 struct qh_report world_report(const struct world *world)
 {
     struct qh_findings *findings = world_diagnose(world);

@@ -36,10 +36,10 @@ void world_destroy(struct world *world);
 struct qh_wait *world_wait(struct world *world, enum qh_wait_kind kind,
                            pid_t tid, uint64_t coroutine);
 /* Adds a thread's wait for a mutex that `owner` holds. */
-struct qh_wait *world_wait_mutex(struct world *world, pid_t tid,
-                                 uint64_t mutex, pid_t owner);
-/* Adds the first timer of a list, realtime, so far from now; context 0: the main
- * loop's own. Earlier ones may move. */
+struct qh_wait *world_wait_mutex(struct world *world, pid_t tid, uint64_t mutex,
+                                 pid_t owner);
+/* Adds the first timer of a list, realtime, so far from now; context 0: the
+ * main loop's own. Earlier ones may move. */
 struct qh_timer *world_timer(struct world *world, struct raddr context,
                              int64_t left_ns);
 /* Adds a suspended coroutine of io0's context. Earlier ones may move. */
@@ -52,6 +52,12 @@ void world_stack(struct world *world, struct qh_backtrace *stack, ...)
 
 /* The findings of the world; the caller destroys them. */
 struct qh_findings *world_diagnose(const struct world *world);
+
+/* The wait-for graph of the world with its findings; the caller destroys it. */
+struct qh_wait_graph *world_wait_graph(const struct world *world);
+/* Asserts that the chain has these names, from its start, up to NULL. */
+void world_assert_chain(const struct qh_wait_graph *graph, ...)
+    __attribute__((sentinel));
 
 /* A report on the world, after two samples; ended by the other. */
 struct qh_report world_report(const struct world *world);

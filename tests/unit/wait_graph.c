@@ -11,32 +11,6 @@
 
 enum { MUTEX_A = 0xa000, MUTEX_B = 0xb000, CO_ONE = 0x10000, CO_TWO = 0x20000 };
 
-static struct qh_wait_graph *build(const struct world *world)
-{
-    struct qh_findings *findings = world_diagnose(world);
-    struct qh_wait_graph *graph = NULL;
-
-    assert_null(qh_wait_graph_build(world->snapshot, findings, &graph));
-    qh_findings_destroy(findings);
-    return graph;
-}
-
-static void assert_chain(const struct qh_wait_graph *graph, ...)
-{
-    const char *name;
-    va_list names;
-    size_t count = 0;
-
-    va_start(names, graph);
-    while ((name = va_arg(names, const char *))) {
-        assert_in_range(count, 0, graph->chain_count - 1);
-        assert_string_equal(graph->nodes[graph->chain[count]].name, name);
-        count++;
-    }
-    va_end(names);
-    assert_int_equal(graph->chain_count, count);
-}
-
 /* The names around the only cycle, which may begin anywhere. */
 static void assert_cycle(const struct qh_wait_graph *graph,
                          enum qh_certainty certainty, ...)
@@ -67,7 +41,7 @@ static void assert_cycle(const struct qh_wait_graph *graph,
 static void quiet_world_waits_for_nobody(void **state)
 {
     struct world *world = world_quiet();
-    struct qh_wait_graph *graph = build(world);
+    struct qh_wait_graph *graph = world_wait_graph(world);
 
     assert_int_equal(graph->node_count, world->snapshot->thread_count);
     assert_int_equal(graph->edge_count, 0);
@@ -82,14 +56,14 @@ static void quiet_world_waits_for_nobody(void **state)
 static void chain_leads_to_the_sleeper(void **state)
 {
     struct world *world = world_wake_lost();
-    struct qh_wait_graph *graph = build(world);
+    struct qh_wait_graph *graph = world_wait_graph(world);
 
-    assert_chain(graph, "main thread 100",
-                 "coroutine 0x557969767040 "
-                 "cache_clean_timer_del_and_wait_co_entry",
-                 "CoQueue cache_clean_timer_exit",
-                 "coroutine 0x7f8e280039c0 cache_clean_timer",
-                 "timer, fires in 579 s", NULL);
+    world_assert_chain(graph, "main thread 100",
+                       "coroutine 0x557969767040 "
+                       "cache_clean_timer_del_and_wait_co_entry",
+                       "CoQueue cache_clean_timer_exit",
+                       "coroutine 0x7f8e280039c0 cache_clean_timer",
+                       "timer, fires in 579 s", NULL);
     assert_int_equal(graph->nodes[graph->chain[3]].finding, 1);
     assert_int_equal(graph->nodes[graph->chain[0]].finding, 0);
     assert_int_equal(graph->root_count, 1);
@@ -117,7 +91,7 @@ static struct world *abba(void)
 static void crossed_mutexes_are_a_cycle(void **state)
 {
     struct world *world = abba();
-    struct qh_wait_graph *graph = build(world);
+    struct qh_wait_graph *graph = world_wait_graph(world);
 
     assert_cycle(graph, QH_PROOF, "iothread io0 (101)", "mutex 0xa000",
                  "worker thread 102 (qemu-storage-da)", "mutex 0xb000", NULL);
@@ -131,9 +105,9 @@ static void chain_ends_at_the_cycle(void **state)
     struct world *world = abba();
 
     world_wait_mutex(world, WORLD_MAIN_TID, 0xc000, WORLD_OTHER_TID);
-    struct qh_wait_graph *graph = build(world);
-    assert_chain(graph, "main thread 100", "mutex 0xc000",
-                 "worker thread 102 (qemu-storage-da)", NULL);
+    struct qh_wait_graph *graph = world_wait_graph(world);
+    world_assert_chain(graph, "main thread 100", "mutex 0xc000",
+                       "worker thread 102 (qemu-storage-da)", NULL);
     assert_int_equal(graph->nodes[graph->chain[0]].cycle, 0);
     qh_wait_graph_destroy(graph);
     world_destroy(world);
@@ -150,11 +124,11 @@ static void circle_of_conditions_is_no_cycle(void **state)
     wait = world_wait(world, QH_WAIT_COND, WORLD_MAIN_TID, 0);
     wait->object = qh_raddr(MUTEX_B);
     wait->owner_tid = WORLD_IO0_TID;
-    struct qh_wait_graph *graph = build(world);
+    struct qh_wait_graph *graph = world_wait_graph(world);
     assert_int_equal(graph->edge_count, 4);
     assert_int_equal(graph->cycle_count, 0);
-    assert_chain(graph, "main thread 100", "condition 0xb000",
-                 "iothread io0 (101)", "condition 0xa000", NULL);
+    world_assert_chain(graph, "main thread 100", "condition 0xb000",
+                       "iothread io0 (101)", "condition 0xa000", NULL);
     qh_wait_graph_destroy(graph);
     world_destroy(world);
 }
@@ -177,7 +151,7 @@ static void co_mutexes_are_a_cycle(void **state)
     world_coroutine(world, CO_TWO, "two");
     wait_co_mutex(world, CO_ONE, MUTEX_A, CO_TWO);
     wait_co_mutex(world, CO_TWO, MUTEX_B, CO_ONE);
-    struct qh_wait_graph *graph = build(world);
+    struct qh_wait_graph *graph = world_wait_graph(world);
     assert_cycle(graph, QH_PROOF, "coroutine 0x10000 one", "CoMutex 0xa000",
                  "coroutine 0x20000 two", "CoMutex 0xb000", NULL);
     qh_wait_graph_destroy(graph);
@@ -196,7 +170,7 @@ static void scheduled_coroutine_waits_no_more(void **state)
     wait_co_mutex(world, CO_TWO, MUTEX_B, CO_ONE);
     world->io0_context->scheduled = &scheduled;
     world->io0_context->scheduled_count = 1;
-    struct qh_wait_graph *graph = build(world);
+    struct qh_wait_graph *graph = world_wait_graph(world);
     assert_int_equal(graph->cycle_count, 0);
     qh_wait_graph_destroy(graph);
     world_destroy(world);
@@ -218,7 +192,7 @@ static void bql_and_poll_are_a_cycle(void **state)
     wait = world_wait(world, QH_WAIT_BQL, WORLD_IO0_TID, 0);
     wait->object = qh_raddr(0xd000);
     wait->owner_tid = WORLD_MAIN_TID;
-    struct qh_wait_graph *graph = build(world);
+    struct qh_wait_graph *graph = world_wait_graph(world);
     assert_cycle(graph, QH_PROOF, "main thread 100", "bdrv_flush",
                  "coroutine 0x10000 one", "iothread io0 (101)", "BQL", NULL);
     qh_wait_graph_destroy(graph);
@@ -237,7 +211,7 @@ static void parked_coroutine_needs_its_thread(void **state)
     wait = world_wait(world, QH_WAIT_BQL, WORLD_IO0_TID, 0);
     wait->owner_tid = WORLD_MAIN_TID;
     /* It wants the BQL in a callback of its poll. */
-    struct qh_wait_graph *graph = build(world);
+    struct qh_wait_graph *graph = world_wait_graph(world);
     assert_cycle(graph, QH_STRONG, "main thread 100", "poll",
                  "coroutine 0x10000 one", "AioContext of iothread io0",
                  "iothread io0 (101)", "BQL", NULL);
@@ -245,7 +219,7 @@ static void parked_coroutine_needs_its_thread(void **state)
 
     /* Once a thread polls for it, it needs nobody. */
     world->io0_context->poller = WORLD_OTHER_TID;
-    graph = build(world);
+    graph = world_wait_graph(world);
     assert_int_equal(graph->cycle_count, 0);
     qh_wait_graph_destroy(graph);
     world_destroy(world);
@@ -264,14 +238,14 @@ static void bottom_half_is_run_by_who_polls(void **state)
     wait->owner_tid = WORLD_MAIN_TID;
     wait = world_wait(world, QH_WAIT_POLL, WORLD_MAIN_TID, 0);
     wait->owner_coroutine = qh_raddr(CO_ONE);
-    struct qh_wait_graph *graph = build(world);
+    struct qh_wait_graph *graph = world_wait_graph(world);
     assert_int_equal(graph->cycle_count, 0);
     assert_int_equal(graph->root_count, 0);
     qh_wait_graph_destroy(graph);
 
     world->main->polls = world->io0->home;
     world->main_context->poller = 0;
-    graph = build(world);
+    graph = world_wait_graph(world);
     assert_cycle(graph, QH_STRONG, "main thread 100", "poll",
                  "coroutine 0x10000 one", "drain of 0xe000",
                  "AioContext of main", NULL);
@@ -284,7 +258,7 @@ static void own_mutex_is_a_cycle(void **state)
     struct world *world = world_quiet();
 
     world_wait_mutex(world, WORLD_IO0_TID, MUTEX_A, WORLD_IO0_TID);
-    struct qh_wait_graph *graph = build(world);
+    struct qh_wait_graph *graph = world_wait_graph(world);
     assert_cycle(graph, QH_PROOF, "iothread io0 (101)", "mutex 0xa000", NULL);
     qh_wait_graph_destroy(graph);
     world_destroy(world);
@@ -295,9 +269,9 @@ static void owner_that_is_gone_is_a_root(void **state)
     struct world *world = world_quiet();
 
     world_wait_mutex(world, WORLD_MAIN_TID, MUTEX_A, 4711);
-    struct qh_wait_graph *graph = build(world);
-    assert_chain(graph, "main thread 100", "mutex 0xa000",
-                 "thread 4711, which is gone", NULL);
+    struct qh_wait_graph *graph = world_wait_graph(world);
+    world_assert_chain(graph, "main thread 100", "mutex 0xa000",
+                       "thread 4711, which is gone", NULL);
     assert_int_equal(graph->root_count, 1);
     qh_wait_graph_destroy(graph);
     world_destroy(world);
@@ -311,7 +285,7 @@ static void idle_thread_is_no_root(void **state)
     world_wait(world, QH_WAIT_EVENTS, WORLD_IO0_TID, 0);
     struct qh_wait *wait = world_wait(world, QH_WAIT_COND, WORLD_MAIN_TID, 0);
     wait->owner_tid = WORLD_IO0_TID;
-    struct qh_wait_graph *graph = build(world);
+    struct qh_wait_graph *graph = world_wait_graph(world);
     assert_int_equal(graph->edge_count, 2);
     assert_int_equal(graph->root_count, 0);
     qh_wait_graph_destroy(graph);
@@ -328,7 +302,7 @@ static void graph_readers_wait_for_the_writer(void **state)
     world->snapshot->graph.queue = &reader;
     world->snapshot->graph.queue_count = 1;
     world_wait_mutex(world, WORLD_IO0_TID, MUTEX_A, WORLD_MAIN_TID);
-    struct qh_wait_graph *graph = build(world);
+    struct qh_wait_graph *graph = world_wait_graph(world);
     assert_int_equal(graph->root_count, 1);
     assert_int_equal(graph->nodes[graph->roots[0]].tid, WORLD_MAIN_TID);
     qh_wait_graph_destroy(graph);
@@ -341,9 +315,9 @@ static void writer_waits_for_readers(void **state)
 
     world->snapshot->graph.readers = 1;
     world->io0_context->graph_readers = 1;
-    struct qh_wait_graph *graph = build(world);
-    assert_chain(graph, "main thread 100", "graph lock",
-                 "AioContext of iothread io0", NULL);
+    struct qh_wait_graph *graph = world_wait_graph(world);
+    world_assert_chain(graph, "main thread 100", "graph lock",
+                       "AioContext of iothread io0", NULL);
     qh_wait_graph_destroy(graph);
     world_destroy(world);
 }
@@ -362,7 +336,7 @@ static void long_circle(void **state)
                       CO_ONE + 64 * ((i + 1) % MANY));
     }
     assert_null(qh_snapshot_order(world->snapshot));
-    struct qh_wait_graph *graph = build(world);
+    struct qh_wait_graph *graph = world_wait_graph(world);
     assert_int_equal(graph->cycle_count, 1);
     assert_int_equal(graph->cycles[0].count, 2 * MANY);
     assert_int_equal(graph->edge_count, 2 * MANY);
@@ -387,7 +361,7 @@ static void chain_is_chosen_first(void **state)
         world_coroutine(world, CO_ONE + 64 * i, "one");
         wait_co_mutex(world, CO_ONE + 64 * i, MUTEX_A, CO_ONE);
     }
-    graph = build(world);
+    graph = world_wait_graph(world);
     chosen = calloc(graph->node_count, sizeof(*chosen));
     assert_non_null(chosen);
     assert_null(qh_wait_graph_choose(graph, 7, chosen, &count));
@@ -413,7 +387,7 @@ static void the_telling_is_chosen(void **state)
         wait = world_wait(world, QH_WAIT_TIMER, 0, CO_ONE + 64 * i);
         wait->object = qh_raddr(0x40000 + 64 * i);
     }
-    struct qh_wait_graph *graph = build(world);
+    struct qh_wait_graph *graph = world_wait_graph(world);
     assert_in_range(graph->node_count, 200, QH_COUNT(chosen));
     assert_null(qh_wait_graph_choose(graph, 60, chosen, &count));
     assert_int_equal(count, 0);
@@ -423,7 +397,7 @@ static void the_telling_is_chosen(void **state)
         world->snapshot->waits[i].kind = QH_WAIT_CO_MUTEX;
         world->snapshot->waits[i].object = qh_raddr(MUTEX_A);
     }
-    graph = build(world);
+    graph = world_wait_graph(world);
     assert_null(qh_wait_graph_choose(graph, 60, chosen, &count));
     assert_int_equal(count, 1 + 3); /* the lock, and some of a hundred */
     qh_wait_graph_destroy(graph);
