@@ -17,7 +17,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, Sequence
 
 import pytest
 from conftest import (CHECKOUT, CLEAN, FAILED, FINDING, LIMIT_S, QHANG, USAGE,
@@ -43,28 +43,30 @@ def stack_pointers(pid: int) -> list[int]:
             if len(words := (task / "syscall").read_text().split()) > 2]
 
 
-def memory(pid: int) -> dict[str, str]:
+def memory(pid: int, stacks: Sequence[int] = ()) -> dict[str, str]:
     """memory_now() of a victim that has come to rest. A stop ends its polls,
     and a loop that begins the next one may write to its memory: so one comes
     before."""
     qhang("diagnose", str(pid))
-    seen = [memory_now(pid)]
+    seen = [memory_now(pid, stacks)]
 
     def rests() -> bool:
-        seen.append(memory_now(pid))
+        seen.append(memory_now(pid, stacks))
         return seen[-1] == seen[-2]
 
     wait_until(rests, "the victim's memory stays as it is")
     return seen[-1]
 
 
-def memory_now(pid: int) -> dict[str, str]:
+def memory_now(pid: int, stacks: Sequence[int] = ()) -> dict[str, str]:
     """A digest of each mapping that the process can write to, but for those
     that the kernel itself writes to: the threads' stacks (what is left of a
     ppoll's timeout, and their rseq areas, which tell the CPU) and the main
-    thread's TLS (rseq), which the loader puts right before libc."""
+    thread's TLS (rseq), which the loader puts right before libc. Of a thread
+    that runs the kernel does not tell the stack: an address in it is in
+    `stacks`."""
     found = {}
-    pointers = stack_pointers(pid)
+    pointers = [*stack_pointers(pid), *stacks]
     lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as mem:
         for line, following in zip(lines, [*lines[1:], ""]):
@@ -108,15 +110,17 @@ def dry(victim: Victim) -> list[tuple[int, int, int]]:
 
 
 def assert_refused(victim: Victim, *words: str,
-                   program: list[str] | None = None) -> None:
-    """Status 3, each of `words` said, nothing written."""
-    before = memory(victim.pid)
+                   program: list[str] | None = None,
+                   stacks: Sequence[int] = ()) -> None:
+    """Status 3, each of `words` said, nothing written; `stacks` as of
+    memory_now()."""
+    before = memory(victim.pid, stacks)
     argv = [*under(), *(program or []), str(QHANG), "kick", "--yes",
             str(victim.pid)]
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True,
                           text=True, timeout=LIMIT_S, check=False)
     told = done.stdout + done.stderr
-    assert memory_now(victim.pid) == before, told
+    assert memory_now(victim.pid, stacks) == before, told
     assert done.returncode == FAILED, told
     for word in words:
         assert word in " ".join(told.split()), told
@@ -316,6 +320,7 @@ def test_corrupted_timer_list(to_itself: bool) -> None:
 def test_inside_timer_code(tmp_path: Path) -> None:
     """A thread stands at the entry of timer_mod_ns(), as if just called."""
     with Victim("wake-lost") as victim:
+        stacks = stack_pointers(victim.pid)  # all threads still sleep
         script = tmp_path / "script"
         script.write_text(f"""
 set pagination off
@@ -336,7 +341,7 @@ detach
                         "set debuginfod enabled off", "-p", str(victim.pid),
                         "-x", script], check=True, capture_output=True,
                        timeout=LIMIT_S)
-        assert_refused(victim, "inside timer")
+        assert_refused(victim, "inside timer", stacks=stacks)
 
 
 def _iothread(pid: int, name: str) -> int:
