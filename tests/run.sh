@@ -133,8 +133,8 @@ run_sanitized() {
         export QHANG="$QHANG_BUILD/collector/qhang"
         QHANG_BUILD=$build
         suite victim -t 5 cli-diagnose --test-args="-k '$checked'"
-        suite victim -t 5 cli-kick \
-            --test-args="-k 'not O0 and not killed'"
+        suite victim -t 5 cli-kick cli-kick-asks cli-kick-doubt \
+            cli-kick-log --test-args="-k 'not O0'"
         unset QHANG
     fi
     unset ASAN_OPTIONS UBSAN_OPTIONS

@@ -204,11 +204,30 @@ static struct qh_error *kick_one(struct kick *kick,
     return error;
 }
 
+/* What was looked at before the first stop, and hangs no more after it. */
+static struct qh_error *ended_by_stop(const struct kick *kick,
+                                      const struct qh_finding *before)
+{
+    pid_t pid = qh_target_process(kick->target)->pid;
+
+    return qh_error_tid(
+        qh_error_new(QH_ERR_REFUSED,
+                     "process %d looked like %s until it was stopped for the "
+                     "diagnosis, and hangs no more; nothing was written",
+                     (int)pid, before->rule),
+        pid);
+}
+
 static struct qh_error *nothing_hangs(const struct kick *kick,
                                       const struct qh_session *session)
 {
     pid_t pid = qh_target_process(kick->target)->pid;
+    const struct qh_finding *before = qh_session_suspected(session);
 
+    if (before && !session->findings->unsettled &&
+        !session->snapshot->gap_count) {
+        return ended_by_stop(kick, before);
+    }
     const char *but = session->findings->unsettled
                           ? ", but it never stood still"
                       : session->snapshot->gap_count

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from conftest import CLEAN, FINDING, LIMIT_S, Victim, qhang, report
+from conftest import CLEAN, FAILED, FINDING, LIMIT_S, Victim, qhang, report
 from test_diagnose import functions, thread
 
 RULE, WAITER = "wait.condition-met", "aio_wait_bh_oneshot"
@@ -50,6 +50,18 @@ def test_cured_in_the_text() -> None:
     assert RULE not in verdict
     assert f"before the stop it looked like {RULE}" in " ".join(
         context.split())
+
+
+def test_cured_before_a_kick() -> None:
+    """There is nothing left to kick, and kick says what ended it."""
+    with Victim("stop-cures") as victim:
+        told = qhang("kick", "--yes", str(victim.pid))
+        assert victim.read_line(LIMIT_S) == "returned x-call\n"
+        again = qhang("kick", "--yes", str(victim.pid))
+    assert told.returncode == again.returncode == FAILED
+    assert f"looked like {RULE} until it was stopped" in told.stderr
+    assert "nothing was written" in told.stderr
+    assert "no hang found" in again.stderr
 
 
 def test_twin() -> None:
