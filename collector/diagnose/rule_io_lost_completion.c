@@ -76,15 +76,26 @@ static bool may_have_request(const struct qh_coroutine *coroutine)
     return !known;
 }
 
-/* A loop that has nothing to do, a vCPU, a worker that waits for work, and
- * what else sleeps without a timeout of its own. */
+/* Whether a worker waits for the next request of its pool. */
+static bool is_idle_worker(const struct qh_snapshot *snapshot, pid_t tid)
+{
+    const struct qh_wait *wait = qh_wait_of(snapshot, tid);
+
+    for (size_t i = 0; wait && i < snapshot->context_count; i++) {
+        if (qh_wait_is_for_work(wait, &snapshot->contexts[i].pool)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether it may be at a request: a worker that does anything but wait for
+ * one, and whoever else is not asleep. A vCPU is always at its guest. */
 static bool may_work(const struct qh_snapshot *snapshot,
                      const struct qh_thread *thread)
 {
-    const struct qh_wait *wait = qh_wait_of(snapshot, thread->tid);
-
     if (thread->role == QH_ROLE_WORKER) {
-        return !wait || wait->kind != QH_WAIT_COND || wait->late;
+        return !is_idle_worker(snapshot, thread->tid);
     }
     return thread->role != QH_ROLE_VCPU &&
            (thread->state != QH_THREAD_BLOCKED || thread->perhaps_awake ||
@@ -142,10 +153,14 @@ static struct qh_error *judge(const struct qh_poll_view *view,
                               struct qh_findings *findings)
 {
     uint64_t print = qh_fingerprint_mix(QH_FINGERPRINT, operand->address.value);
+    enum qh_quiet quiet = qh_poll_quiet(view);
 
-    if (wait->late || qh_poll_quiet(view) != QH_QUIET) {
+    if (wait->late || quiet == QH_DISTURBED) {
         findings->unsettled = true;
         return NULL;
+    }
+    if (quiet == QH_QUIET_UNKNOWN) {
+        return NULL; /* another look would see no more */
     }
     print = qh_fingerprint_mix(print, (uint64_t)operand->value);
     struct qh_finding finding = {

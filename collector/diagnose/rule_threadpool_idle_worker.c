@@ -13,13 +13,6 @@
 
 #include <inttypes.h>
 
-/* Whether the thread sleeps on the pool's condition, or on a word of it. */
-static bool waits_in(const struct qh_wait *wait, const struct qh_pool *pool)
-{
-    return wait->tid && wait->kind == QH_WAIT_COND && !wait->late &&
-           wait->object.value - pool->condition.value < pool->condition_bytes;
-}
-
 /* (b): nobody is between the queue and the signal, or just out of a wait. */
 static enum qh_quiet quiet_around(const struct qh_snapshot *snapshot)
 {
@@ -104,7 +97,7 @@ qh_rule_threadpool_idle_worker(const struct qh_snapshot *snapshot,
             continue;
         }
         for (size_t j = 0; j < snapshot->wait_count; j++) {
-            if (waits_in(&snapshot->waits[j], pool)) {
+            if (qh_wait_is_for_work(&snapshot->waits[j], pool)) {
                 waiting++;
                 worker = worker ? worker : snapshot->waits[j].tid;
             }

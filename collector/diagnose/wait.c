@@ -106,6 +106,12 @@ const struct qh_wait *qh_wait_of(const struct qh_snapshot *snapshot, pid_t tid)
     return NULL;
 }
 
+bool qh_wait_is_for_work(const struct qh_wait *wait, const struct qh_pool *pool)
+{
+    return wait->tid && wait->kind == QH_WAIT_COND && !wait->late &&
+           wait->object.value - pool->condition.value < pool->condition_bytes;
+}
+
 static bool is_called(const struct qh_wait *wait, const char *function)
 {
     return wait->function && !strcmp(wait->function, function);

@@ -11,6 +11,8 @@
 
 #define RULE "io.lost-completion"
 
+enum { CONDITION = 0x8040 };
+
 /* Room for the operands; a world lives as long as its test. */
 static struct qh_operand operands[2];
 
@@ -24,7 +26,14 @@ static struct world *world_drain(void)
     world_stack(world, &world->main->stack, "ppoll", "qemu_poll_ns",
                 "fdmon_poll_wait", "aio_poll", "bdrv_drain_all_begin",
                 "qmp_blockdev_reopen", "main_loop_wait", "main", NULL);
-    world_wait(world, QH_WAIT_COND, WORLD_OTHER_TID, 0);
+    world->io0_context->pool = (struct qh_pool){
+        .address = qh_raddr(0x8000),
+        .threads = 1,
+        .condition = qh_raddr(CONDITION),
+        .condition_bytes = 56,
+    };
+    world_wait(world, QH_WAIT_COND, WORLD_OTHER_TID, 0)->object =
+        qh_raddr(CONDITION);
     world->other->role = QH_ROLE_WORKER;
     world_wait(world, QH_WAIT_DRAIN, WORLD_MAIN_TID, 0);
     for (size_t i = 0; i < world->snapshot->wait_count; i++) {
@@ -137,6 +146,9 @@ static void test_threads(void **state)
     idle->kind = QH_WAIT_KERNEL; /* a worker that works */
     world_assert_none(world, false);
     idle->kind = QH_WAIT_COND;
+    idle->object = qh_raddr(CONDITION + 56); /* for something of its own */
+    world_assert_none(world, false);
+    idle->object = qh_raddr(CONDITION);
     idle->late = true;
     world_assert_none(world, false);
     idle->late = false;
@@ -146,6 +158,9 @@ static void test_threads(void **state)
     world->io0->perhaps_asleep = true;
     world_assert_none(world, false);
     world->io0->perhaps_asleep = false;
+    world->io0->stack.cut = "no unwind table"; /* it may be about to kick */
+    world_assert_none(world, false);
+    world->io0->stack.cut = NULL;
     world_assert_finding(world, RULE, QH_STRONG);
     world_destroy(world);
 }
@@ -160,6 +175,7 @@ static void test_queues(void **state)
     io0->pending_count = 1; /* even an idle one: it may complete the request */
     world_assert_none(world, false);
     io0->pending_count = 0;
+    io0->pool.threads = 2; /* the other one is about to take it */
     io0->pool.request = qh_raddr(0x8800);
     world_assert_none(world, false);
     io0->pool.request = qh_raddr(0);
