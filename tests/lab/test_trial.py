@@ -17,7 +17,7 @@ from typing import Any, Callable
 import pytest
 
 from labqemu import DAEMON
-from labqhang import CHECKOUT, qhang_program, verify
+from labqhang import CHECKOUT, verify
 
 SAFE, VULNERABLE, UNDETERMINED = 0, 1, 2
 WAKE, ERASED, GRAPH = ("race.wake-before-arm", "race.erased",
