@@ -126,17 +126,20 @@ static struct qh_error *wake_from_frames(struct qh_reader *reader,
 {
     uint64_t wake;
 
+    if (qh_walk_knows(reader, walk, "qemu_co_sleep", "w", &wake) ||
+        qh_walk_knows(reader, walk, "qemu_co_sleep_ns_wakeable", "w", &wake)) {
+        sleeper->frame_wake = qh_raddr(wake);
+    }
     if (sleeper->wake.value) {
         return NULL;
     }
-    if (!qh_walk_knows(reader, walk, "qemu_co_sleep", "w", &wake) &&
-        !qh_walk_knows(reader, walk, "qemu_co_sleep_ns_wakeable", "w", &wake)) {
+    if (!sleeper->frame_wake.value) {
         return qh_error_at(qh_error_new(QH_ERR_ABSENT,
                                         "the frames do not tell where the "
                                         "QemuCoSleep of the sleeper is"),
                            sleeper->coroutine);
     }
-    sleeper->wake = qh_raddr(wake);
+    sleeper->wake = sleeper->frame_wake;
     return read_wake(reader, sleeper);
 }
 

@@ -106,23 +106,52 @@ static struct qh_error *check_to_wake(const struct qh_rescue_view *view)
                            "to_wake is not what the finding rests on");
 }
 
+/* The word lies in what is in use of the sleeper's stack. */
+static bool is_in_frames(const struct qh_coroutine *coroutine,
+                         struct raddr address)
+{
+    uint64_t sp = coroutine->regs.dwarf[QH_REG_RSP];
+    uint64_t end = coroutine->stack_start.value + coroutine->stack_bytes;
+
+    return address.value >= sp && address.value < end &&
+           end - address.value >= sizeof(uint64_t);
+}
+
 /* The timer lies in the sleeper's frames and is a sleep's. */
 static struct qh_error *check_timer(const struct qh_rescue_view *view)
 {
     const struct qh_rescue_timer *timer = &view->sleep->timer;
-    const struct qh_coroutine *coroutine = view->coroutine;
 
-    if (timer->address.value < coroutine->stack_start.value ||
-        timer->address.value - coroutine->stack_start.value >=
-            coroutine->stack_bytes) {
+    if (!is_in_frames(view->coroutine, timer->address) ||
+        !is_in_frames(view->coroutine, timer->expire_at) ||
+        !is_in_frames(view->coroutine, timer->next_at)) {
         return qh_refuse(timer->address,
-                         "the timer does not lie on the sleeper's stack");
+                         "the timer does not lie in the sleeper's frames");
     }
     if (!timer->callback || strcmp(timer->callback, "co_sleep_cb") ||
         !qh_raddr_equal(timer->opaque, view->sleeper->wake)) {
         return qh_refuse(timer->address, "the timer is not this sleeper's");
     }
     return NULL;
+}
+
+/* Where the QemuCoSleep is may be known from the timer alone. That it is this
+ * sleeper's, its frames say; or else its to_wake. */
+static struct qh_error *check_wake(const struct qh_rescue_view *view)
+{
+    const struct qh_sleeper *sleeper = view->sleeper;
+
+    if (sleeper->frame_wake.value) {
+        return qh_raddr_equal(sleeper->frame_wake, sleeper->wake)
+                   ? NULL
+                   : qh_refuse(sleeper->wake, "the sleeper's frames name "
+                                              "another QemuCoSleep than its "
+                                              "timer");
+    }
+    return qh_raddr_equal(view->sleep->to_wake, sleeper->coroutine)
+               ? NULL
+               : qh_refuse(sleeper->wake, "nothing but the timer tells whose "
+                                          "QemuCoSleep this is");
 }
 
 static struct qh_error *check_list(const struct qh_rescue_view *view)
@@ -252,8 +281,8 @@ static struct qh_error *check_nobody_there(const struct qh_rescue_view *view)
 struct qh_error *qh_rescue_check_sleep(const struct qh_rescue_view *view)
 {
     static struct qh_error *(*const checks[])(const struct qh_rescue_view *) = {
-        check_proof, check_parked, check_to_wake, check_timer,       check_list,
-        check_chain, check_link,   check_loop,    check_nobody_there
+        check_proof, check_parked, check_to_wake, check_timer, check_wake,
+        check_list,  check_chain,  check_link,    check_loop,  check_nobody_there
     };
 
     for (size_t i = 0; i < QH_COUNT(checks); i++) {

@@ -233,6 +233,8 @@ struct qh_cache_cleaner {
 struct qh_sleeper {
     struct raddr coroutine;
     struct raddr wake;    /* address of its QemuCoSleep, 0: unknown */
+    struct raddr frame_wake; /* the same as its frames have it, 0: they do not
+                              * tell; `wake` may be its timer's word alone */
     struct raddr to_wake; /* its value */
     enum qh_armed armed;
     struct raddr timer;      /* its QEMUTimer, 0: unknown */

@@ -88,11 +88,53 @@ static void test_timer_is_not_its_own(void **state)
     *timer = own;
     timer->opaque = qh_raddr(0x1234);
     scene_assert_refused(scene, "not this sleeper's");
-    *timer = own;
+}
+
+static void test_timer_is_not_in_its_frames(void **state)
+{
+    struct scene *scene = *state;
+    struct qh_rescue_timer *timer = &scene->sleep.timer;
+    const struct qh_rescue_timer own = *timer;
+
     timer->address = qh_raddr(STACK + STACK_BYTES);
-    scene_assert_refused(scene, "stack");
+    scene_assert_refused(scene, "frames");
     timer->address = qh_raddr(STACK - 8);
-    scene_assert_refused(scene, "stack");
+    scene_assert_refused(scene, "frames");
+    *timer = own;
+    timer->expire_at = qh_raddr(STACK + 8); /* below what is in use */
+    scene_assert_refused(scene, "frames");
+    *timer = own;
+    timer->next_at = qh_raddr(STACK + STACK_BYTES - 4); /* not whole */
+    scene_assert_refused(scene, "frames");
+}
+
+/* The timer names a QemuCoSleep that the sleeper does not sleep on. */
+static void test_wake_is_not_its_own(void **state)
+{
+    struct scene *scene = *state;
+    struct qh_sleeper *sleeper = scene->world->sleeper;
+
+    sleeper->frame_wake = sleeper->wake;
+    scene_plan_of(scene);
+    sleeper->frame_wake = qh_raddr(sleeper->wake.value + 8);
+    scene_assert_refused(scene, "another QemuCoSleep");
+}
+
+/* Of an armed one its to_wake says whose it is, of an erased one nothing. */
+static void test_frames_tell_no_wake(void **state)
+{
+    struct scene *scene = *state;
+
+    scene->world->sleeper->frame_wake = qh_raddr(0);
+    scene_assert_refused(scene, "nothing but the timer");
+}
+
+static void test_armed_and_frames_tell_no_wake(void **state)
+{
+    struct scene *scene = *state;
+
+    scene->world->sleeper->frame_wake = qh_raddr(0);
+    scene_plan_of(scene);
 }
 
 static void test_list_of_another_context(void **state)
@@ -244,6 +286,10 @@ int main(void)
         LOST(test_to_wake_is_another),
         ERASED(test_erased_but_armed_again),
         LOST(test_timer_is_not_its_own),
+        LOST(test_timer_is_not_in_its_frames),
+        LOST(test_wake_is_not_its_own),
+        ERASED(test_frames_tell_no_wake),
+        LOST(test_armed_and_frames_tell_no_wake),
         LOST(test_list_of_another_context),
         LOST(test_another_clock),
         LOST(test_list_in_use),

@@ -53,6 +53,7 @@ static struct scene *scene_of(struct world *world)
     scene->timers[0] =
         scene_timer(world->sleeper->timer.value, world->sleeper->expire_ns, 0);
     scene->timers[0].opaque = world->sleeper->wake;
+    world->sleeper->frame_wake = world->sleeper->wake;
     scene->sleep = (struct qh_rescue_sleep){
         .to_wake_at = world->sleeper->wake,
         .to_wake = world->sleeper->to_wake,
