@@ -94,6 +94,7 @@ struct qh_error {
     pid_t tid;            /* thread or process it is about, or 0 */
     bool has_address;     /* whether `address` says anything */
     struct raddr address; /* address in the target */
+    bool passing;         /* what it tells of may be over in a moment */
     char *path;           /* owned; file it is about, or NULL */
     char *message;        /* owned; one line, no full stop */
     char *advice;         /* owned; what to try next, or NULL */
@@ -112,6 +113,7 @@ struct qh_error *qh_error_no_memory(void) QH_MUST_CHECK;
 struct qh_error *qh_error_at(struct qh_error *error,
                              struct raddr address) QH_MUST_CHECK;
 struct qh_error *qh_error_tid(struct qh_error *error, pid_t tid) QH_MUST_CHECK;
+struct qh_error *qh_error_passing(struct qh_error *error) QH_MUST_CHECK;
 struct qh_error *qh_error_path(struct qh_error *error,
                                const char *path) QH_MUST_CHECK;
 struct qh_error *qh_error_try(struct qh_error *error, const char *format,

@@ -76,6 +76,14 @@ struct qh_error *qh_error_tid(struct qh_error *error, pid_t tid)
     return error;
 }
 
+struct qh_error *qh_error_passing(struct qh_error *error)
+{
+    if (error != &no_memory) {
+        error->passing = true;
+    }
+    return error;
+}
+
 struct qh_error *qh_error_path(struct qh_error *error, const char *path)
 {
     if (error != &no_memory) {

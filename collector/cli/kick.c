@@ -191,6 +191,7 @@ static struct qh_error *kick_one(struct kick *kick,
         putchar('\n');
     }
     qh_kick_text_finding(&report, finding, stdout);
+    fflush(stdout);
     struct qh_error *error = kick_shown(kick, session, finding);
     if (error && error->code == QH_ERR_EXITED) {
         return error;

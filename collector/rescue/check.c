@@ -7,16 +7,35 @@
 #include <stdio.h>
 #include <string.h>
 
-struct qh_error *qh_refuse(struct raddr address, const char *format, ...)
+static struct qh_error *refusal(struct raddr address, const char *format,
+                                va_list args)
 {
     char text[256];
+
+    vsnprintf(text, sizeof(text), format, args);
+    struct qh_error *error = qh_error_new(QH_ERR_REFUSED, "%s", text);
+    return address.value ? qh_error_at(error, address) : error;
+}
+
+struct qh_error *qh_refuse(struct raddr address, const char *format, ...)
+{
     va_list args;
 
     va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
+    struct qh_error *error = refusal(address, format, args);
     va_end(args);
-    struct qh_error *error = qh_error_new(QH_ERR_REFUSED, "%s", text);
-    return address.value ? qh_error_at(error, address) : error;
+    return error;
+}
+
+struct qh_error *qh_refuse_for_now(struct raddr address, const char *format,
+                                   ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    struct qh_error *error = refusal(address, format, args);
+    va_end(args);
+    return qh_error_passing(error);
 }
 
 static void find_in_list(struct qh_rescue_view *view)
@@ -168,11 +187,12 @@ static struct qh_error *check_list(const struct qh_rescue_view *view)
                          "the sleep is not by the realtime clock");
     }
     if (list->lock != 0) {
-        return qh_refuse(list->address, "the timer list is locked");
+        return qh_refuse_for_now(list->address, "the timer list is locked");
     }
     return list->done == 0 ? NULL
-                           : qh_refuse(list->address,
-                                       "the list's timers are being run");
+                           : qh_refuse_for_now(list->address,
+                                               "the list's timers are being "
+                                               "run");
 }
 
 /* An earlier kick was cut short between its words. */
@@ -236,18 +256,19 @@ static struct qh_error *check_loop(const struct qh_rescue_view *view)
                          "no thread runs the sleeper's context");
     }
     if (qh_quiet_asleep(view->snapshot, context->tid) != QH_QUIET) {
-        return qh_error_tid(qh_refuse(context->address,
-                                      "thread %d, which runs the context, is "
-                                      "not asleep",
-                                      (int)context->tid),
-                            context->tid);
+        return qh_error_tid(
+            qh_refuse_for_now(context->address,
+                              "thread %d, which runs the context, is not "
+                              "asleep",
+                              (int)context->tid),
+            context->tid);
     }
     return context->notify_me != 0
                ? NULL
-               : qh_error_tid(qh_refuse(context->address,
-                                        "thread %d sleeps, but not in the "
-                                        "context's poll",
-                                        (int)context->tid),
+               : qh_error_tid(qh_refuse_for_now(context->address,
+                                                "thread %d sleeps, but not in "
+                                                "the context's poll",
+                                                (int)context->tid),
                               context->tid);
 }
 
@@ -268,14 +289,18 @@ static struct qh_error *check_nobody_there(const struct qh_rescue_view *view)
     enum qh_quiet quiet =
         qh_quiet_threads(view->snapshot, there, QH_COUNT(there));
 
-    if (quiet == QH_QUIET) {
-        return NULL;
+    switch (quiet) {
+    case QH_DISTURBED:
+        return qh_refuse_for_now(view->sleep->list.address,
+                                 "a thread is inside timer or sleep code");
+    case QH_QUIET_UNKNOWN:
+        return qh_refuse(view->sleep->list.address,
+                         "the stack of a thread cannot be seen whole: it may "
+                         "be inside timer code");
+    case QH_QUIET:
+        break;
     }
-    return qh_refuse(view->sleep->list.address,
-                     quiet == QH_DISTURBED
-                         ? "a thread is inside timer or sleep code"
-                         : "the stack of a thread cannot be seen whole: it may "
-                           "be inside timer code");
+    return NULL;
 }
 
 struct qh_error *qh_rescue_check_sleep(const struct qh_rescue_view *view)

@@ -25,6 +25,10 @@ struct qh_rescue_view {
 struct qh_error *qh_refuse(struct raddr address, const char *format, ...)
     QH_MUST_CHECK QH_PRINTF(2, 3);
 
+/* The same of a state that may be over in a moment: somebody just moves. */
+struct qh_error *qh_refuse_for_now(struct raddr address, const char *format,
+                                   ...) QH_MUST_CHECK QH_PRINTF(2, 3);
+
 /* Fills the view. Errors: REFUSED when the sleeper is there no more. */
 struct qh_error *qh_rescue_look(const struct qh_snapshot *snapshot,
                                 const struct qh_finding *finding,

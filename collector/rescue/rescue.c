@@ -5,8 +5,9 @@
 #include <string.h>
 #include <time.h>
 
-/* A thread that a stop has woken needs a moment to go back to sleep. */
-enum { MAX_ATTEMPTS = 5 };
+/* A thread that a stop has woken needs a moment to go back to sleep, and one
+ * that sets a timer a moment to have done so. */
+enum { MAX_ATTEMPTS = 10 };
 static const struct timespec attempt_pause = { .tv_nsec = 100000000 };
 
 /* One moment of the stopped target, proved and read. */
@@ -40,13 +41,17 @@ static const struct qh_finding *find_again(const struct moment *moment,
 }
 
 /* All that the finding rests on must be the same. */
-static struct qh_error *check_again(const struct qh_finding *now,
+static struct qh_error *check_again(const struct moment *moment,
+                                    const struct qh_finding *now,
                                     const struct qh_finding *finding)
 {
+    static const char otherwise[] = "the process stands otherwise than when it "
+                                    "was diagnosed";
+
     if (!now) {
-        return qh_refuse(finding->coroutine,
-                         "the process stands otherwise than when it was "
-                         "diagnosed");
+        return moment->findings->unsettled
+                   ? qh_refuse_for_now(finding->coroutine, otherwise)
+                   : qh_refuse(finding->coroutine, otherwise);
     }
     return now->fingerprint == finding->fingerprint
                ? NULL
@@ -134,9 +139,11 @@ static struct qh_error *check_agreed(const struct qh_rescue_plan *agreed,
                             "meanwhile");
 }
 
-/* Notification first: see rescue.h. */
+/* Up to the first change, and with DO through it. Notification first: see
+ * rescue.h. */
 static struct qh_error *carry_out(struct qh_target *target,
-                                  const struct qh_rescue_plan *plan)
+                                  const struct qh_rescue_plan *plan,
+                                  enum qh_rescue_mode mode)
 {
     QH_CLEANUP(qh_close_guard) int fd = -1;
     struct qh_word words[QH_WORDS_MAX];
@@ -145,12 +152,16 @@ static struct qh_error *carry_out(struct qh_target *target,
         words[i] = plan->writes[i].word;
     }
     QH_TRY(doubt(qh_target_take_eventfd(target, plan->notifier.write_fd, &fd)));
-    if (!plan->write_count) { /* to notify takes no standing still */
-        return doubt(qh_eventfd_add(fd));
+    if (plan->write_count) { /* to notify takes no standing still */
+        QH_TRY(doubt(qh_target_check_words(target, words, plan->write_count)));
     }
-    QH_TRY(doubt(qh_target_check_words(target, words, plan->write_count)));
+    if (mode == QH_RESCUE_DRY) {
+        return NULL;
+    }
     QH_TRY(doubt(qh_eventfd_add(fd)));
-    return doubt(qh_target_write(target, words, plan->write_count));
+    return plan->write_count
+               ? doubt(qh_target_write(target, words, plan->write_count))
+               : NULL;
 }
 
 /* All stands still, and all of it could be read: what is not known may be in
@@ -165,8 +176,9 @@ static struct qh_error *check_all_seen(const struct qh_target *target,
     QH_CLEANUP(qh_error_guard)
     struct qh_error *moves = qh_target_check_still(target);
 
-    return moves ? qh_error_tid(qh_refuse(qh_raddr(0), "%s", moves->message),
-                                moves->tid)
+    return moves ? qh_error_tid(
+                       qh_refuse_for_now(qh_raddr(0), "%s", moves->message),
+                       moves->tid)
                  : NULL;
 }
 
@@ -178,7 +190,6 @@ struct rescue {
     enum qh_rescue_mode mode;
     const struct qh_rescue_plan *agreed;
     struct qh_rescue_plan plan;
-    bool unsettled; /* it was refused because somebody was just moving */
 };
 
 static struct qh_error *rescue_stopped(struct rescue *rescue)
@@ -187,8 +198,7 @@ static struct qh_error *rescue_stopped(struct rescue *rescue)
 
     QH_TRY(take_moment(rescue->qemu, &moment));
     const struct qh_finding *now = find_again(&moment, rescue->finding);
-    rescue->unsettled = !now && moment.findings->unsettled;
-    QH_TRY(check_again(now, rescue->finding));
+    QH_TRY(check_again(&moment, now, rescue->finding));
     QH_TRY(make_plan(rescue->qemu, &moment, now, &rescue->plan));
     if (rescue->agreed) {
         QH_TRY(check_agreed(rescue->agreed, &rescue->plan));
@@ -196,14 +206,11 @@ static struct qh_error *rescue_stopped(struct rescue *rescue)
     if (rescue->plan.write_count) {
         QH_TRY(check_all_seen(rescue->target, moment.snapshot));
     }
-    return rescue->mode == QH_RESCUE_DO
-               ? carry_out(rescue->target, &rescue->plan)
-               : NULL;
+    return carry_out(rescue->target, &rescue->plan, rescue->mode);
 }
 
 static struct qh_error *attempt(struct rescue *rescue)
 {
-    rescue->unsettled = false;
     QH_TRY(qh_target_stop(rescue->target));
     QH_CLEANUP(qh_target_resume_guard)
     struct qh_target *stopped __attribute__((unused)) = rescue->target;
@@ -229,7 +236,7 @@ struct qh_error *qh_rescue(struct qh_target *target, struct qh_qemu *qemu,
             *ret_plan = rescue.plan;
             return NULL;
         }
-        if (!rescue.unsettled || attempts == MAX_ATTEMPTS) {
+        if (!error->passing || attempts == MAX_ATTEMPTS) {
             return error;
         }
         qh_error_destroy(error);
@@ -249,7 +256,7 @@ static struct qh_error *notify_one(struct qh_target *target,
 
     QH_TRY(doubt(qh_qemu_read_notifier(qemu, snapshot, context, &notifier)));
     QH_TRY(qh_rescue_plan_notify(snapshot, &notifier, &plan));
-    return mode == QH_RESCUE_DO ? carry_out(target, &plan) : NULL;
+    return carry_out(target, &plan, mode);
 }
 
 struct qh_error *qh_rescue_notify(struct qh_target *target,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import (CLEAN, FAILED, VICTIMS, Victim, qhang, report,
                       task_states, wait_until)
-from kicking import (assert_goes_on, dry, memory, memory_now, peek, poke,
+from kicking import (assert_goes_on, assert_untouched, dry, memory, peek, poke,
                      writes)
 from test_diagnose import FAULTS
 
@@ -67,7 +67,7 @@ def test_written_as_shown() -> None:
     with Victim("erased") as victim:
         before = memory(victim.pid)
         shown = dry(victim)
-        assert memory_now(victim.pid) == before
+        assert_untouched(victim.pid, before)
         assert all(peek(victim.pid, at) == old for at, old, _ in shown)
         done = qhang("kick", "--yes", str(victim.pid))
         assert done.returncode == CLEAN

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from conftest import CLEAN, FAILED, FINDING, USAGE, Victim, qhang, refuses
-from kicking import (Terminal, assert_goes_on, memory, memory_now, poke,
+from kicking import (Terminal, assert_goes_on, assert_untouched, memory, poke,
                      writes)
 
 
@@ -16,7 +16,7 @@ def test_no_terminal() -> None:
     with Victim("wake-lost") as victim:
         before = memory(victim.pid)
         refuses(USAGE, "kick", str(victim.pid), words=("terminal", "--yes"))
-        assert memory_now(victim.pid) == before
+        assert_untouched(victim.pid, before)
 
 
 @pytest.mark.parametrize("answer", ["n\n", "\n", "\x04"])
@@ -26,7 +26,7 @@ def test_no_means_no(answer: str) -> None:
         asking = Terminal(victim.pid)
         before = memory(victim.pid)
         assert asking.answer(answer) == FINDING
-        assert memory_now(victim.pid) == before
+        assert_untouched(victim.pid, before)
 
 
 def test_yes_means_yes() -> None:
@@ -47,7 +47,7 @@ def test_gone_while_it_asked() -> None:
         before = memory(victim.pid)
         assert asking.answer("y\n") == FAILED, asking.text
         assert "REFUSED" in asking.text
-        assert memory_now(victim.pid) == before
+        assert_untouched(victim.pid, before)
 
 
 def test_changed_while_it_asked() -> None:
@@ -59,4 +59,4 @@ def test_changed_while_it_asked() -> None:
         before = memory(victim.pid)
         assert asking.answer("y\n") == FAILED, asking.text
         assert "has changed" in asking.text
-        assert memory_now(victim.pid) == before
+        assert_untouched(victim.pid, before)

@@ -28,12 +28,12 @@ class Killed:
         print(f"QHANG_SEED={seed}")
         self.random = random.Random(seed)
         self.whole_s = 0.9
-        self.rescued = 0
         self.killed = 0
+        self.rescued = 0  # by one of those that were killed
 
-    def kill_one(self, pid: int) -> None:
-        """Every other one is killed near its writes: they come right after
-        the plan has been shown."""
+    def kill_one(self, pid: int) -> bool:
+        """Whether it was killed before its end. Every other one is killed near
+        its writes: they come right after the plan has been shown."""
         late = bool(self.random.getrandbits(1))
         child = subprocess.Popen(
             [str(QHANG), "kick", "--yes", str(pid)], stdin=subprocess.DEVNULL,
@@ -48,7 +48,9 @@ class Killed:
             time.sleep(self.random.uniform(0, self.whole_s))
         child.send_signal(signal.SIGKILL)
         child.stdout.close()
-        self.killed += child.wait(LIMIT_S) == -signal.SIGKILL
+        killed = child.wait(LIMIT_S) == -signal.SIGKILL
+        self.killed += killed
+        return killed
 
 
 def test_killed_at_any_instant() -> None:
@@ -59,7 +61,7 @@ def test_killed_at_any_instant() -> None:
             shown = dry(victim)
             untouched = True
             while untouched and kills.killed < KILLS:
-                kills.kill_one(victim.pid)
+                killed = kills.kill_one(victim.pid)
                 wait_until(lambda: traced_by(victim.pid) == {0} and
                            not set(task_states(victim.pid).values())
                            & set("tT"), "all are let go")
@@ -69,7 +71,7 @@ def test_killed_at_any_instant() -> None:
                 assert qhang("kick", "--yes",
                              str(victim.pid)).returncode == CLEAN
             else:
-                kills.rescued += 1
+                kills.rescued += killed
             assert_goes_on(victim, "erased")
-    print(f"{kills.killed} killed, {kills.rescued} had been rescued")
+    print(f"{kills.killed} killed, {kills.rescued} of them had rescued")
     assert kills.rescued

@@ -79,11 +79,13 @@ static void test_no_memory(void **state)
 
     error = qh_error_at(error, qh_raddr(1));
     error = qh_error_tid(error, 1);
+    error = qh_error_passing(error);
     error = qh_error_path(error, "/x");
     error = qh_error_try(error, "x");
     assert_ptr_equal(error, qh_error_no_memory());
     assert_int_equal(error->code, QH_ERR_MEMORY);
     assert_false(error->has_address);
+    assert_false(error->passing);
     assert_null(error->path);
     assert_null(error->advice);
     qh_error_destroy(error);
