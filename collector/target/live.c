@@ -24,6 +24,7 @@ static void live_destroy(struct qh_target *target)
     qh_close_guard(&live->dir);
     qh_close_guard(&live->tasks);
     qh_close_guard(&live->pagemap);
+    qh_close_guard(&live->pidfd);
     free(live->tracees);
     free(live->text);
     free(live->ran);
@@ -199,6 +200,7 @@ static struct qh_error *open_proc(struct qh_live *live, pid_t pid)
         live->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     }
     live->pid = (pid_t)group;
+    live->pidfd = qh_live_open_pidfd(live->pid);
     live->tasks = openat(live->dir, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return live->dir < 0 || live->tasks < 0 ? no_process(pid) : NULL;
 }
@@ -256,7 +258,8 @@ static struct qh_error *add_live(struct qh_target *target)
         return qh_error_no_memory();
     }
     *live =
-        (struct qh_live){ .dir = -1, .tasks = -1, .maps = -1, .pagemap = -1 };
+        (struct qh_live){ .dir = -1, .tasks = -1, .maps = -1, .pagemap = -1,
+                          .pidfd = -1 };
     target->live = live;
     live->is_held = target->process.kind == QH_TARGET_HELD;
     target->ops = live->is_held ? &held_ops : &live_ops;

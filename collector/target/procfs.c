@@ -87,7 +87,7 @@ bool qh_proc_parse_stat(const char *text, struct qh_proc_stat *ret)
 {
     const char *at = strrchr(text, ')');
     unsigned flags = 0;
-    int cpu = -1;
+    int cpu = -1, exit_code = 0;
 
     if (!at || at[1] != ' ' || !at[2]) {
         return false;
@@ -100,12 +100,15 @@ bool qh_proc_parse_stat(const char *text, struct qh_proc_stat *ret)
             flags = (unsigned)strtoul(at, NULL, 10);
         } else if (field == 39) {
             cpu = atoi(at);
+        } else if (field == 52) {
+            exit_code = atoi(at);
             break;
         }
     }
     ret->state = state;
     ret->kernel_thread = flags & FLAG_KERNEL_THREAD;
     ret->cpu = cpu;
+    ret->exit_code = exit_code;
     return true;
 }
 

@@ -33,6 +33,7 @@ struct qh_proc_stat {
     char state;
     bool kernel_thread; /* PF_KTHREAD */
     int cpu;            /* where it ran last */
+    int exit_code;      /* a wait status; of a zombie, else 0 */
 };
 bool qh_proc_parse_stat(const char *text, struct qh_proc_stat *ret);
 /* The number behind "KEY:" in /proc/PID/status. */

@@ -210,6 +210,19 @@ void qh_target_leave_running(struct qh_target *target, bool running);
  * had changed by the end of the last look; 0 for any other. */
 size_t qh_target_changed_pages(const struct qh_target *target,
                                size_t *ret_pages);
+/* How a live process has ended. */
+struct qh_ending {
+    enum {
+        QH_ENDING_UNKNOWN, /* the kernel does not tell, or it runs */
+        QH_ENDING_EXITED,  /* by itself, with `number` as its status */
+        QH_ENDING_KILLED   /* by signal `number` */
+    } how;
+    int number;
+};
+/* Of one that was found to have exited (QH_ERR_EXITED). Once its parent has
+ * waited for it, Linux tells from 6.15 on. */
+struct qh_ending qh_target_ending(const struct qh_target *target);
+
 /* A guard for the stopped target: resumes it at the end of the scope. */
 void qh_target_resume_guard(struct qh_target **target);
 

@@ -175,17 +175,17 @@ static struct qh_error *refused(int errnum, int fd)
     }
 }
 
-/* pidfd_getfd(2); the pid is the target's own while its threads are traced. */
 static struct qh_error *take_fd(const struct qh_target *target, int fd,
                                 int *ret_fd)
 {
-    QH_CLEANUP(qh_close_guard)
-    int process = (int)syscall(SYS_pidfd_open, target->process.pid, 0);
+    struct qh_live *live = target->live;
 
-    if (process < 0) {
-        return refused(errno, fd);
+    if (live->pidfd < 0) { /* to learn why */
+        live->pidfd = qh_live_open_pidfd(live->pid);
     }
-    int taken = (int)syscall(SYS_pidfd_getfd, process, fd, 0);
+    int taken = live->pidfd < 0
+                    ? -1
+                    : (int)syscall(SYS_pidfd_getfd, live->pidfd, fd, 0);
     if (taken < 0) {
         return refused(errno, fd);
     }

@@ -15,15 +15,18 @@ static void test_stat(void **state)
 {
     struct qh_proc_stat stat;
     const char *line = "7 (a) R (b) S 1 7 7 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 "
-                       "1 0 9 0 0 1 0 0 0 0 0 0 0 0 0 0 0 0 17 3 0 0 0 0 0\n";
+                       "1 0 9 0 0 1 0 0 0 0 0 0 0 0 0 0 0 0 17 3 0 0 0 0 0 "
+                       "0 0 0 0 0 0 0 1792\n";
 
     assert_true(qh_proc_parse_stat(line, &stat));
     assert_int_equal(stat.state, 'S');
     assert_int_equal(stat.cpu, 3);
+    assert_int_equal(stat.exit_code, 7 << 8);
     assert_true(stat.kernel_thread); /* 2129984 = 0x208040 */
     assert_true(qh_proc_parse_stat("7 (x) D 1 2 3", &stat));
     assert_int_equal(stat.state, 'D');
     assert_int_equal(stat.cpu, -1);
+    assert_int_equal(stat.exit_code, 0);
     assert_false(stat.kernel_thread);
     assert_false(qh_proc_parse_stat("", &stat));
     assert_false(qh_proc_parse_stat("7 (x)", &stat));
