@@ -76,7 +76,7 @@ static bool worked(void *opaque)
     return cfix_load(&main_rounds) >= ROUNDS_UNTIL_READY;
 }
 
-void run_busy(struct world *world)
+static void run_busy(struct world *world)
 {
     qemu_co_mutex_init(&busy_mutex);
     node_ctx = world->io0->ctx;
@@ -98,7 +98,7 @@ static bool all_ended(void *opaque)
     return cfix_load(&busy_left) == 0;
 }
 
-void release_busy(struct world *world)
+static void release_busy(struct world *world)
 {
     cfix_store(&stop, true);
     watch_until("all work has ended", all_ended, NULL);
@@ -107,3 +107,16 @@ void release_busy(struct world *world)
     }
     qemu_co_mutex_destroy(&busy_mutex);
 }
+
+const struct scenario sc_busy_table[] = {
+    {
+        .name = "busy",
+        .about = "all threads at work: nodes opened and closed, wakes",
+        .coroutines = -1,
+        .fixed = true,
+        .interval = LONG_SLEEP,
+        .run = run_busy,
+        .release = release_busy,
+    },
+    { .name = NULL },
+};

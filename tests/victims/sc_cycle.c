@@ -108,17 +108,17 @@ static void lock_mutexes(struct world *world, bool circle)
     step_check(!qmp_returned(), "the main thread waits");
 }
 
-void run_mutex_cycle(struct world *world)
+static void run_mutex_cycle(struct world *world)
 {
     lock_mutexes(world, true);
 }
 
-void run_mutex_order(struct world *world)
+static void run_mutex_order(struct world *world)
 {
     lock_mutexes(world, false);
 }
 
-void release_mutex_order(struct world *world)
+static void release_mutex_order(struct world *world)
 {
     sem_post(&go);
     step_went_on(world);
@@ -213,17 +213,17 @@ static void lock_co_mutexes(struct world *world, bool circle)
                "the CoMutexes are waited for");
 }
 
-void run_co_mutex_cycle(struct world *world)
+static void run_co_mutex_cycle(struct world *world)
 {
     lock_co_mutexes(world, true);
 }
 
-void run_co_mutex_order(struct world *world)
+static void run_co_mutex_order(struct world *world)
 {
     lock_co_mutexes(world, false);
 }
 
-void release_co_mutex_order(struct world *world)
+static void release_co_mutex_order(struct world *world)
 {
     aio_co_wake(holder);
     step_went_on(world);
@@ -273,7 +273,7 @@ static void flush(struct world *world)
     step_main_waits(world);
 }
 
-void run_bql_cycle(struct world *world)
+static void run_bql_cycle(struct world *world)
 {
     begin(true);
     flush(world);
@@ -292,7 +292,7 @@ static bool bql_is_held(void *opaque)
     return cfix_load(&holding) == 1;
 }
 
-void run_bql_order(struct world *world)
+static void run_bql_order(struct world *world)
 {
     begin(false);
     qemu_thread_create(&bql_owner, "owner", own_bql, NULL);
@@ -300,9 +300,55 @@ void run_bql_order(struct world *world)
     flush(world);
 }
 
-void release_bql_order(struct world *world)
+static void release_bql_order(struct world *world)
 {
     sem_post(&go);
     qemu_thread_join(&bql_owner);
     step_went_on(world);
 }
+
+const struct scenario sc_cycle_table[] = {
+    {
+        .name = "mutex-cycle",
+        .about = "two threads want each other's mutex",
+        .coroutines = 1,
+        .end = END_STUCK,
+        .run = run_mutex_cycle,
+    },
+    {
+        .name = "mutex-order",
+        .about = "the same mutexes, one will be given back",
+        .coroutines = 1,
+        .run = run_mutex_order,
+        .release = release_mutex_order,
+    },
+    {
+        .name = "co-mutex-cycle",
+        .about = "two coroutines want each other's CoMutex",
+        .coroutines = 3,
+        .end = END_STUCK,
+        .run = run_co_mutex_cycle,
+    },
+    {
+        .name = "co-mutex-order",
+        .about = "the same CoMutexes, one will be given back",
+        .coroutines = 3,
+        .run = run_co_mutex_order,
+        .release = release_co_mutex_order,
+    },
+    {
+        .name = "bql-cycle",
+        .about = "the BQL's holder polls for one who wants it",
+        .coroutines = 2,
+        .end = END_STUCK,
+        .run = run_bql_cycle,
+    },
+    {
+        .name = "bql-order",
+        .about = "the same, and another holds the BQL",
+        .coroutines = 2,
+        .run = run_bql_order,
+        .release = release_bql_order,
+    },
+    { .name = NULL },
+};

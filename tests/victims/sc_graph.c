@@ -4,7 +4,7 @@
 #include "hold.h"
 #include "scenario.h"
 
-void run_graph_unkicked(struct world *world)
+static void run_graph_unkicked(struct world *world)
 {
     step_reader_stays(world);
     hold_release(CFIX_RDUNLOCK_ENTERED);
@@ -14,9 +14,27 @@ void run_graph_unkicked(struct world *world)
     step_check(!qmp_returned(), "blockdev-del hangs");
 }
 
-void run_graph_unkicked_twin(struct world *world)
+static void run_graph_unkicked_twin(struct world *world)
 {
     step_reader_stays(world);
     hold_release(CFIX_RDUNLOCK_ENTERED);
     step_went_on(world);
 }
+
+const struct scenario sc_graph_table[] = {
+    {
+        .name = "graph-unkicked",
+        .about = "the last reader left without kicking the writer",
+        .coroutines = 1,
+        .end = END_STUCK,
+        .run = run_graph_unkicked,
+    },
+    {
+        .name = "graph-unkicked-twin",
+        .about = "the same interleaving, fixed lock",
+        .coroutines = 1,
+        .fixed = true,
+        .run = run_graph_unkicked_twin,
+    },
+    { .name = NULL },
+};

@@ -146,12 +146,12 @@ static void lose_handoff(struct world *world, void (*how)(void))
     step_check(mutex.locked == 1 && !mutex.holder, "nobody has the CoMutex");
 }
 
-void run_handoff_lost(struct world *world)
+static void run_handoff_lost(struct world *world)
 {
     lose_handoff(world, unlock_unseen);
 }
 
-void run_handoff_unwoken(struct world *world)
+static void run_handoff_unwoken(struct world *world)
 {
     lose_handoff(world, unlock_unwoken);
 }
@@ -163,7 +163,7 @@ static void all_end(struct world *world)
     step_iothread_rests(world->io1);
 }
 
-void release_handoff(struct world *world)
+static void release_handoff(struct world *world)
 {
     struct Coroutine *co = chosen ? chosen : pop();
 
@@ -173,7 +173,7 @@ void release_handoff(struct world *world)
     qemu_co_mutex_destroy(&mutex);
 }
 
-void run_handoff_twin(struct world *world)
+static void run_handoff_twin(struct world *world)
 {
     begin_mutex(world, world->io1);
     let_holder_unlock(unlock_mutex);
@@ -181,7 +181,7 @@ void run_handoff_twin(struct world *world)
     qemu_co_mutex_destroy(&mutex);
 }
 
-void run_mid_handoff(struct world *world)
+static void run_mid_handoff(struct world *world)
 {
     begin_mutex(world, world->io1);
     hold_arm(CFIX_MUTEX_POPPED, world->io0->thread_id, HOLD_SLEEP);
@@ -192,7 +192,7 @@ void run_mid_handoff(struct world *world)
                "the CoMutex is being passed on");
 }
 
-void release_mid_handoff(struct world *world)
+static void release_mid_handoff(struct world *world)
 {
     hold_release(CFIX_MUTEX_POPPED);
     all_end(world);
@@ -200,7 +200,7 @@ void release_mid_handoff(struct world *world)
 }
 
 /* Who is chosen comes next in io0, after a coroutine that is still at work. */
-void run_handoff_behind(struct world *world)
+static void run_handoff_behind(struct world *world)
 {
     begin_mutex(world, world->io0);
     let_holder_unlock(unlock_and_stay);
@@ -214,7 +214,7 @@ static void busy_bh(void *opaque)
 }
 
 /* Who is chosen is scheduled in io1, which has something else to do. */
-void run_handoff_queued(struct world *world)
+static void run_handoff_queued(struct world *world)
 {
     begin_mutex(world, world->io1);
     aio_bh_schedule_oneshot(world->io1->ctx, "busy_bh", busy_bh, NULL);
@@ -226,7 +226,7 @@ void run_handoff_queued(struct world *world)
     step_check(mutex.locked == 1 && !mutex.holder, "nobody has the CoMutex");
 }
 
-void release_busy_one(struct world *world)
+static void release_busy_one(struct world *world)
 {
     sem_post(&go);
     all_end(world);
@@ -272,7 +272,7 @@ static void begin_rwlock(struct world *world)
     step_looked(world);
 }
 
-void run_rwlock_stalled(struct world *world)
+static void run_rwlock_stalled(struct world *world)
 {
     begin_rwlock(world);
     let_holder_unlock(unlock_ungranted);
@@ -283,7 +283,7 @@ void run_rwlock_stalled(struct world *world)
                "nobody has the CoRwlock");
 }
 
-void release_rwlock(struct world *world)
+static void release_rwlock(struct world *world)
 {
     struct CoRwTicket *ticket = SIMPLEQ_FIRST(&rwlock.tickets);
 
@@ -295,7 +295,7 @@ void release_rwlock(struct world *world)
     qemu_co_mutex_destroy(&rwlock.mutex);
 }
 
-void run_rwlock_twin(struct world *world)
+static void run_rwlock_twin(struct world *world)
 {
     begin_rwlock(world);
     let_holder_unlock(unlock_rwlock);
@@ -303,7 +303,7 @@ void run_rwlock_twin(struct world *world)
     qemu_co_mutex_destroy(&rwlock.mutex);
 }
 
-void run_mid_rwlock(struct world *world)
+static void run_mid_rwlock(struct world *world)
 {
     begin_rwlock(world);
     hold_arm(CFIX_RWLOCK_GRANTED, world->io0->thread_id, HOLD_SLEEP);
@@ -314,9 +314,74 @@ void run_mid_rwlock(struct world *world)
                "the CoRwlock is being passed on");
 }
 
-void release_mid_rwlock(struct world *world)
+static void release_mid_rwlock(struct world *world)
 {
     hold_release(CFIX_RWLOCK_GRANTED);
     all_end(world);
     qemu_co_mutex_destroy(&rwlock.mutex);
 }
+
+const struct scenario sc_handoff_table[] = {
+    {
+        .name = "handoff-lost",
+        .about = "a CoMutex was given up, and its waiter not seen",
+        .coroutines = 2,
+        .run = run_handoff_lost,
+        .release = release_handoff,
+    },
+    {
+        .name = "handoff-unwoken",
+        .about = "a CoMutex's next holder was chosen, and not woken",
+        .coroutines = 2,
+        .run = run_handoff_unwoken,
+        .release = release_handoff,
+    },
+    {
+        .name = "handoff-twin",
+        .about = "the same CoMutex, passed on",
+        .coroutines = 1,
+        .run = run_handoff_twin,
+    },
+    {
+        .name = "mid-handoff",
+        .about = "the next holder is off the list, and not yet woken",
+        .coroutines = 3,
+        .run = run_mid_handoff,
+        .release = release_mid_handoff,
+    },
+    {
+        .name = "handoff-behind",
+        .about = "it is woken once its waker's coroutine yields",
+        .coroutines = 3,
+        .run = run_handoff_behind,
+        .release = release_busy_one,
+    },
+    {
+        .name = "handoff-queued",
+        .about = "it is scheduled in a loop that is busy",
+        .coroutines = 2,
+        .run = run_handoff_queued,
+        .release = release_busy_one,
+    },
+    {
+        .name = "rwlock-stalled",
+        .about = "a CoRwlock is free, and its first ticket not granted",
+        .coroutines = 2,
+        .run = run_rwlock_stalled,
+        .release = release_rwlock,
+    },
+    {
+        .name = "rwlock-twin",
+        .about = "the same CoRwlock, passed on",
+        .coroutines = 1,
+        .run = run_rwlock_twin,
+    },
+    {
+        .name = "mid-rwlock",
+        .about = "the ticket is granted, its coroutine not yet woken",
+        .coroutines = 3,
+        .run = run_mid_rwlock,
+        .release = release_mid_rwlock,
+    },
+    { .name = NULL },
+};

@@ -44,17 +44,17 @@ static void wake_up_to_taken(struct world *world, enum hold_how how)
                "the sleeper is taken, not yet scheduled");
 }
 
-void run_mid_wake(struct world *world)
+static void run_mid_wake(struct world *world)
 {
     wake_up_to_taken(world, HOLD_SLEEP);
 }
 
-void run_mid_wake_spin(struct world *world)
+static void run_mid_wake_spin(struct world *world)
 {
     wake_up_to_taken(world, HOLD_SPIN);
 }
 
-void run_mid_wake_entered(struct world *world)
+static void run_mid_wake_entered(struct world *world)
 {
     struct BDRVQcow2State *s = wake_up_to(world, CFIX_WAKE_ENTERED, HOLD_SLEEP);
 
@@ -64,7 +64,7 @@ void run_mid_wake_entered(struct world *world)
                "told to stop, and not yet woken");
 }
 
-void run_mid_notify_wake(struct world *world)
+static void run_mid_notify_wake(struct world *world)
 {
     wake_up_to(world, CFIX_NOTIFY_QUEUED, HOLD_SLEEP);
     step_check(!watch_nothing_queued(world->io0->ctx) &&
@@ -83,12 +83,12 @@ static void unlock_up_to(struct world *world, enum cfix_point point)
     step_check(watch_in_ppoll(world->main_tid), "the main thread sleeps");
 }
 
-void run_mid_kick(struct world *world)
+static void run_mid_kick(struct world *world)
 {
     unlock_up_to(world, CFIX_RDUNLOCK_COUNTED);
 }
 
-void run_mid_notify(struct world *world)
+static void run_mid_notify(struct world *world)
 {
     unlock_up_to(world, CFIX_NOTIFY_QUEUED);
 }
@@ -105,18 +105,86 @@ static void kicked_up_to(struct world *world, enum cfix_point point)
     step_check(watch_state(world->main_tid) == 'R', "runnable");
 }
 
-void run_runnable(struct world *world)
+static void run_runnable(struct world *world)
 {
     kicked_up_to(world, CFIX_POLL_RETURNED);
 }
 
-void run_runnable_late(struct world *world)
+static void run_runnable_late(struct world *world)
 {
     kicked_up_to(world, CFIX_POLL_SERVED);
 }
 
-void release_held(struct world *world)
+static void release_held(struct world *world)
 {
     hold_release(held);
     step_went_on(world);
 }
+
+const struct scenario sc_held_table[] = {
+    {
+        .name = "mid-wake",
+        .about = "the waker has taken the sleeper, and not yet scheduled it",
+        .coroutines = 3,
+        .interval = LONG_SLEEP,
+        .run = run_mid_wake,
+        .release = release_held,
+    },
+    {
+        .name = "mid-wake-spin",
+        .about = "the same, the waker spinning in user code",
+        .coroutines = 3,
+        .interval = LONG_SLEEP,
+        .run = run_mid_wake_spin,
+        .release = release_held,
+    },
+    {
+        .name = "mid-wake-entered",
+        .about = "the waker is in qemu_co_sleep_wake, nothing done yet",
+        .coroutines = 3,
+        .interval = LONG_SLEEP,
+        .run = run_mid_wake_entered,
+        .release = release_held,
+    },
+    {
+        .name = "mid-kick",
+        .about = "the last reader is uncounted, the writer not yet kicked",
+        .coroutines = 2,
+        .fixed = true,
+        .run = run_mid_kick,
+        .release = release_held,
+    },
+    {
+        .name = "mid-notify",
+        .about = "the kick is queued, its eventfd not yet written",
+        .coroutines = 2,
+        .fixed = true,
+        .run = run_mid_notify,
+        .release = release_held,
+    },
+    {
+        .name = "mid-notify-wake",
+        .about = "the sleeper is queued, its eventfd not yet written",
+        .coroutines = 3,
+        .interval = LONG_SLEEP,
+        .run = run_mid_notify_wake,
+        .release = release_held,
+    },
+    {
+        .name = "runnable",
+        .about = "the writer is out of its poll, and has seen nothing yet",
+        .coroutines = 1,
+        .fixed = true,
+        .run = run_runnable,
+        .release = release_held,
+    },
+    {
+        .name = "runnable-late",
+        .about = "the same, the kick served, the condition not looked at",
+        .coroutines = 1,
+        .fixed = true,
+        .run = run_runnable_late,
+        .release = release_held,
+    },
+    { .name = NULL },
+};

@@ -72,7 +72,7 @@ static void prepare_mutex(void)
     sem_init(&go, 0, 0);
 }
 
-void run_owner_gone(struct world *world)
+static void run_owner_gone(struct world *world)
 {
     prepare_mutex();
     qemu_thread_create(&owner, "gone", lock_and_exit, NULL);
@@ -80,7 +80,7 @@ void run_owner_gone(struct world *world)
     send_and_wait(world, &qmp_x_lock_command);
 }
 
-void run_owner_self(struct world *world)
+static void run_owner_self(struct world *world)
 {
     prepare_mutex();
     send_and_wait(world, &qmp_x_lock_twice_command);
@@ -91,7 +91,7 @@ static bool owner_sleeps(void *opaque)
     return cfix_load(&owner_tid) && watch_in_futex(cfix_load(&owner_tid));
 }
 
-void run_owner_asleep(struct world *world)
+static void run_owner_asleep(struct world *world)
 {
     prepare_mutex();
     qemu_thread_create(&owner, "owner", lock_and_sleep, NULL);
@@ -99,7 +99,7 @@ void run_owner_asleep(struct world *world)
     send_and_wait(world, &qmp_x_lock_command);
 }
 
-void release_lock(struct world *world)
+static void release_lock(struct world *world)
 {
     sem_post(&go);
     qemu_thread_join(&owner);
@@ -156,7 +156,7 @@ static void stick(bool *locks)
     watch_until("the owner is in state D", in_state_d, NULL);
 }
 
-void run_kernel_stuck(struct world *world)
+static void run_kernel_stuck(struct world *world)
 {
     static bool locks = true;
 
@@ -164,14 +164,14 @@ void run_kernel_stuck(struct world *world)
     send_and_wait(world, &qmp_x_lock_command);
 }
 
-void run_kernel_alone(struct world *world)
+static void run_kernel_alone(struct world *world)
 {
     static bool locks = false;
 
     stick(&locks);
 }
 
-void release_kernel(struct world *world)
+static void release_kernel(struct world *world)
 {
     close(child_pipe[1]);
     qemu_thread_join(&owner);
@@ -179,3 +179,42 @@ void release_kernel(struct world *world)
         step_went_on(world);
     }
 }
+
+const struct scenario sc_lock_table[] = {
+    {
+        .name = "owner-gone",
+        .about = "a mutex's owner has exited, the main thread waits",
+        .coroutines = 1,
+        .end = END_STUCK,
+        .run = run_owner_gone,
+    },
+    {
+        .name = "owner-self",
+        .about = "the main thread locks a mutex that it holds",
+        .coroutines = 1,
+        .end = END_STUCK,
+        .run = run_owner_self,
+    },
+    {
+        .name = "owner-asleep",
+        .about = "a mutex's owner sleeps, and will unlock it",
+        .coroutines = 1,
+        .run = run_owner_asleep,
+        .release = release_lock,
+    },
+    {
+        .name = "kernel-stuck",
+        .about = "a mutex's owner is in state D, the main thread waits",
+        .coroutines = 1,
+        .run = run_kernel_stuck,
+        .release = release_kernel,
+    },
+    {
+        .name = "kernel-alone",
+        .about = "a thread is in state D, and nobody waits for it",
+        .coroutines = 1,
+        .run = run_kernel_alone,
+        .release = release_kernel,
+    },
+    { .name = NULL },
+};

@@ -67,7 +67,7 @@ static void drop(struct world *world)
     step_iothread_rests(world->io0);
 }
 
-void run_orphan(struct world *world)
+static void run_orphan(struct world *world)
 {
     park(world, throttled_entry);
     drop(world);
@@ -76,7 +76,7 @@ void run_orphan(struct world *world)
 /* Nothing says what it is for; whoever wrote it may know. */
 static void **kept;
 
-void run_orphan_kept(struct world *world)
+static void run_orphan_kept(struct world *world)
 {
     park(world, throttled_entry);
     kept = malloc(sizeof(*kept));
@@ -109,7 +109,7 @@ static bool taker_sleeps(void *opaque)
     return tid && watch_in_futex(tid);
 }
 
-void run_orphan_taken(struct world *world)
+static void run_orphan_taken(struct world *world)
 {
     park(world, throttled_entry);
     sem_init(&go, 0, 0);
@@ -118,7 +118,7 @@ void run_orphan_taken(struct world *world)
     drop(world);
 }
 
-void run_orphan_kernel(struct world *world)
+static void run_orphan_kernel(struct world *world)
 {
     park(world, kernel_entry);
 }
@@ -130,7 +130,7 @@ static bool nobody_is_parked(void *opaque)
     return cfix_load(&parked) == 0;
 }
 
-void release_orphan(struct world *world)
+static void release_orphan(struct world *world)
 {
     if (cfix_load(&taker_tid)) {
         sem_post(&go);
@@ -142,3 +142,35 @@ void release_orphan(struct world *world)
     step_iothread_rests(world->io0);
     free(kept);
 }
+
+const struct scenario sc_orphan_table[] = {
+    {
+        .name = "orphan",
+        .about = "a throttled coroutine was dropped from its queue",
+        .coroutines = 2,
+        .run = run_orphan,
+        .release = release_orphan,
+    },
+    {
+        .name = "orphan-kept",
+        .about = "the same, and an object that nobody reads has it",
+        .coroutines = 2,
+        .run = run_orphan_kept,
+        .release = release_orphan,
+    },
+    {
+        .name = "orphan-taken",
+        .about = "the same, and a thread is about to wake it",
+        .coroutines = 2,
+        .run = run_orphan_taken,
+        .release = release_orphan,
+    },
+    {
+        .name = "orphan-kernel",
+        .about = "a coroutine that only the kernel knows",
+        .coroutines = 2,
+        .run = run_orphan_kernel,
+        .release = release_orphan,
+    },
+    { .name = NULL },
+};

@@ -131,7 +131,7 @@ static void call(struct world *world, bool kick)
     watch_until("io0 has run the call", was_called, NULL);
 }
 
-void run_condition_met(struct world *world)
+static void run_condition_met(struct world *world)
 {
     call(world, false);
     step_iothread_rests(world->io0);
@@ -139,13 +139,13 @@ void run_condition_met(struct world *world)
     step_check(!qmp_returned(), "the call hangs");
 }
 
-void run_condition_met_twin(struct world *world)
+static void run_condition_met_twin(struct world *world)
 {
     call(world, true);
     step_went_on(world);
 }
 
-void run_stop_cures(struct world *world)
+static void run_stop_cures(struct world *world)
 {
     by_epoll = true;
     run_condition_met(world);
@@ -245,7 +245,7 @@ static void drain(struct world *world, bool kick)
     step_main_waits(world);
 }
 
-void run_drain_unkicked(struct world *world)
+static void run_drain_unkicked(struct world *world)
 {
     drain(world, false);
     aio_bh_schedule_oneshot(world->io0->ctx, "bdrv_dec_in_flight",
@@ -260,7 +260,7 @@ static bool x_drained_poll(void *opaque)
     return *(bool *)opaque;
 }
 
-void run_drain_unread(struct world *world)
+static void run_drain_unread(struct world *world)
 {
     static const struct BlockDevOps ops = { .drained_poll = x_drained_poll };
     static bool busy = false;
@@ -279,18 +279,18 @@ static void drain_request(struct world *world)
     step_iothread_rests(world->io0);
 }
 
-void run_drain_waiting(struct world *world)
+static void run_drain_waiting(struct world *world)
 {
     drain_request(world);
 }
 
-void run_request_lost(struct world *world)
+static void run_request_lost(struct world *world)
 {
     drain(world, true);
     step_check(!qmp_returned(), "the drain hangs");
 }
 
-void run_stop_cures_twin(struct world *world)
+static void run_stop_cures_twin(struct world *world)
 {
     by_epoll = true;
     run_drain_waiting(world);
@@ -312,14 +312,14 @@ static bool vcpu_waits(void *opaque)
     return cfix_load(&vcpu_tid) && watch_in_futex(cfix_load(&vcpu_tid));
 }
 
-void run_bql_asleep(struct world *world)
+static void run_bql_asleep(struct world *world)
 {
     drain_request(world);
     qemu_thread_create(&vcpu, "CPU 0/TCG", mttcg_cpu_thread_fn, &vcpu_tid);
     watch_until("the vCPU waits for the BQL", vcpu_waits, NULL);
 }
 
-void release_drain(struct world *world)
+static void release_drain(struct world *world)
 {
     aio_co_wake(request);
     step_went_on(world);
@@ -328,3 +328,69 @@ void release_drain(struct world *world)
     }
     LIST_INIT(&drained->parents);
 }
+
+const struct scenario sc_poll_table[] = {
+    {
+        .name = "condition-met",
+        .about = "done is set, and its waiter was not kicked",
+        .coroutines = 1,
+        .end = END_STUCK,
+        .run = run_condition_met,
+    },
+    {
+        .name = "condition-met-twin",
+        .about = "the same, and kicked",
+        .coroutines = 1,
+        .run = run_condition_met_twin,
+    },
+    {
+        .name = "drain-unkicked",
+        .about = "the last request has ended, the drain was not kicked",
+        .coroutines = 1,
+        .end = END_STUCK,
+        .run = run_drain_unkicked,
+    },
+    {
+        .name = "drain-unread",
+        .about = "the same; a device has a say that qhang can't read",
+        .coroutines = 1,
+        .end = END_STUCK,
+        .run = run_drain_unread,
+    },
+    {
+        .name = "drain-waiting",
+        .about = "a drain waits for a request that is in flight",
+        .coroutines = 2,
+        .run = run_drain_waiting,
+        .release = release_drain,
+    },
+    {
+        .name = "request-lost",
+        .about = "the same, but that nobody has the request",
+        .coroutines = 1,
+        .end = END_STUCK,
+        .run = run_request_lost,
+    },
+    {
+        .name = "stop-cures",
+        .about = "as condition-met; a stop ends the poll, and the hang",
+        .coroutines = 1,
+        .end = END_STUCK,
+        .run = run_stop_cures,
+    },
+    {
+        .name = "stop-cures-twin",
+        .about = "as drain-waiting; a stop ends the poll, not the wait",
+        .coroutines = -1, /* one may be on its way out */
+        .run = run_stop_cures_twin,
+        .release = release_drain,
+    },
+    {
+        .name = "bql-asleep",
+        .about = "the BQL's owner polls, a vCPU waits for the BQL",
+        .coroutines = 2,
+        .run = run_bql_asleep,
+        .release = release_drain,
+    },
+    { .name = NULL },
+};

@@ -135,7 +135,7 @@ thread_pool_submit_aio(struct ThreadPoolElementAio *request, void (*func)(void),
     qemu_cond_signal(&pool.request_cond);
 }
 
-void run_pool_idle(struct world *world)
+static void run_pool_idle(struct world *world)
 {
     begin(world);
     queue(&requests[0], nothing_to_do);
@@ -152,7 +152,7 @@ static bool all_taken(void *opaque)
 }
 
 /* All workers have something to do, and there is more. */
-void run_pool_busy(struct world *world)
+static void run_pool_busy(struct world *world)
 {
     begin(world);
     for (int i = 0; i < WORKERS; i++) {
@@ -176,7 +176,7 @@ static bool io0_in_futex(void *opaque)
 }
 
 /* The request is queued in io0, and not yet signalled. */
-void run_mid_pool(struct world *world)
+static void run_mid_pool(struct world *world)
 {
     begin(world);
     aio_bh_schedule_oneshot(world->io0->ctx, "submit_bh", submit_bh, NULL);
@@ -184,7 +184,7 @@ void run_mid_pool(struct world *world)
     step_check(all_asleep(NULL), "all workers sleep");
 }
 
-void release_pool(struct world *world)
+static void release_pool(struct world *world)
 {
     for (int i = 0; i < WORKERS; i++) {
         sem_post(&go);
@@ -199,3 +199,28 @@ void release_pool(struct world *world)
     }
     world->io0->ctx->thread_pool = NULL;
 }
+
+const struct scenario sc_pool_table[] = {
+    {
+        .name = "pool-idle",
+        .about = "work is queued, all workers sleep",
+        .coroutines = 1,
+        .run = run_pool_idle,
+        .release = release_pool,
+    },
+    {
+        .name = "pool-busy",
+        .about = "work is queued, all workers have some",
+        .coroutines = 1,
+        .run = run_pool_busy,
+        .release = release_pool,
+    },
+    {
+        .name = "mid-pool",
+        .about = "work is queued, and not yet signalled",
+        .coroutines = 1,
+        .run = run_mid_pool,
+        .release = release_pool,
+    },
+    { .name = NULL },
+};

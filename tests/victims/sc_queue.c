@@ -23,12 +23,12 @@ static void enqueue(struct world *world, unsigned flags)
     step_check(watch_in_ppoll(world->io0->thread_id), "io0 sleeps");
 }
 
-void run_bh_unnotified(struct world *world)
+static void run_bh_unnotified(struct world *world)
 {
     enqueue(world, 0);
 }
 
-void run_bh_idle(struct world *world)
+static void run_bh_idle(struct world *world)
 {
     enqueue(world, BH_IDLE);
 }
@@ -61,7 +61,7 @@ static bool has_fired(void *opaque)
     return cfix_load(&fired);
 }
 
-void run_timer_unserved(struct world *world)
+static void run_timer_unserved(struct world *world)
 {
     struct QEMUTimerList *list = world->io0->ctx->tlg.tl[QEMU_CLOCK_REALTIME];
     void (*notify_cb)(void *, enum QEMUClockType) = list->notify_cb;
@@ -75,7 +75,7 @@ void run_timer_unserved(struct world *world)
     step_check(!has_fired(NULL), "io0 has not served it");
 }
 
-void run_timer_served(struct world *world)
+static void run_timer_served(struct world *world)
 {
     struct QEMUTimerList *list = world->io0->ctx->tlg.tl[QEMU_CLOCK_REALTIME];
 
@@ -85,3 +85,31 @@ void run_timer_served(struct world *world)
     watch_until("the timer has fired", has_fired, NULL);
     step_iothread_rests(world->io0);
 }
+
+const struct scenario sc_queue_table[] = {
+    {
+        .name = "bh-unnotified",
+        .about = "a bottom half is queued, the eventfd never written",
+        .coroutines = 1,
+        .run = run_bh_unnotified,
+    },
+    {
+        .name = "bh-idle",
+        .about = "the same, an idle one, which wakes nobody by design",
+        .coroutines = 1,
+        .run = run_bh_idle,
+    },
+    {
+        .name = "timer-unserved",
+        .about = "a timer is past, its loop sleeps without a timeout",
+        .coroutines = 1,
+        .run = run_timer_unserved,
+    },
+    {
+        .name = "timer-served",
+        .about = "the same timer, notified, has been served",
+        .coroutines = 1,
+        .run = run_timer_served,
+    },
+    { .name = NULL },
+};

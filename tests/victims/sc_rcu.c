@@ -100,17 +100,17 @@ static void read_on(enum reader reader_how)
     watch_until("call_rcu waits", rcu_waits, NULL);
 }
 
-void run_rcu_stalled(struct world *world)
+static void run_rcu_stalled(struct world *world)
 {
     read_on(READER_SLEEPS);
 }
 
-void run_rcu_running(struct world *world)
+static void run_rcu_running(struct world *world)
 {
     read_on(READER_RUNS);
 }
 
-void release_rcu(struct world *world)
+static void release_rcu(struct world *world)
 {
     cfix_store(&stop, 1);
     sem_post(&go);
@@ -118,3 +118,21 @@ void release_rcu(struct world *world)
     qemu_thread_join(&rcu);
     qemu_thread_join(&reader);
 }
+
+const struct scenario sc_rcu_table[] = {
+    {
+        .name = "rcu-stalled",
+        .about = "a reader sleeps in its section, call_rcu waits",
+        .coroutines = 1,
+        .run = run_rcu_stalled,
+        .release = release_rcu,
+    },
+    {
+        .name = "rcu-running",
+        .about = "the same, the reader runs",
+        .coroutines = 1,
+        .run = run_rcu_running,
+        .release = release_rcu,
+    },
+    { .name = NULL },
+};

@@ -4,11 +4,11 @@
 #include "hold.h"
 #include "scenario.h"
 
-void run_idle(struct world *world)
+static void run_idle(struct world *world)
 {
 }
 
-void run_timer_waiting(struct world *world)
+static void run_timer_waiting(struct world *world)
 {
     step_open_node(world, world->interval);
     step_iothread_rests(world->io0);
@@ -66,7 +66,7 @@ static struct BDRVQcow2State *check_stuck(struct world *world)
     return s;
 }
 
-void run_wake_lost(struct world *world)
+static void run_wake_lost(struct world *world)
 {
     struct BDRVQcow2State *s;
 
@@ -76,14 +76,43 @@ void run_wake_lost(struct world *world)
                "armed, and never kicked");
 }
 
-void run_erased(struct world *world)
+/* Its timer may fire, and then wakes nobody: io0 is held in its callback. */
+static void run_wake_lost_held(struct world *world)
+{
+    run_wake_lost(world);
+    hold_arm(CFIX_WAKE_ENTERED, world->io0->thread_id, HOLD_SLEEP);
+}
+
+/* Has the node's lock for as long as it sleeps. */
+static void lock_and_sleep(void *opaque)
+{
+    struct BDRVQcow2State *s = opaque;
+    struct QemuCoSleep wake = { 0 };
+
+    qemu_co_mutex_lock(&s->lock);
+    qemu_co_sleep_ns_wakeable(&wake, QEMU_CLOCK_REALTIME,
+                              LONG_SLEEP * INT64_C(1000000000));
+    qemu_co_mutex_unlock(&s->lock);
+}
+
+/* The cleaner that is woken has to wait for its lock, and the main thread with
+ * it. */
+static void run_wake_lost_behind(struct world *world)
+{
+    run_wake_lost(world);
+    aio_co_schedule(world->io1->ctx,
+                    qemu_coroutine_create(lock_and_sleep, step_qcow2(world)));
+    step_iothread_rests(world->io1);
+}
+
+static void run_erased(struct world *world)
 {
     arm_within_wake(world);
     step_check(check_stuck(world)->cache_clean_timer_wake.to_wake == NULL,
                "the arm is wiped out");
 }
 
-void run_erased_fired(struct world *world)
+static void run_erased_fired(struct world *world)
 {
     hold_arm(CFIX_SLEEP_FIRED, world->io0->thread_id, HOLD_SLEEP);
     arm_within_wake(world);
@@ -93,14 +122,87 @@ void run_erased_fired(struct world *world)
                "the arm is wiped out, and the timer did not help");
 }
 
-void run_wake_lost_twin(struct world *world)
+static void run_wake_lost_twin(struct world *world)
 {
     wake_before_arm(world);
     step_went_on(world);
 }
 
-void run_erased_twin(struct world *world)
+static void run_erased_twin(struct world *world)
 {
     arm_within_wake(world);
     step_went_on(world);
 }
+
+const struct scenario sc_sleep_table[] = {
+    {
+        .name = "idle",
+        .about = "nothing to do, nobody asleep",
+        .coroutines = 1,
+        .run = run_idle,
+    },
+    {
+        .name = "timer-waiting",
+        .about = "a cleaner sleeps, and nobody has asked it to stop",
+        .coroutines = 2,
+        .interval = LONG_SLEEP,
+        .run = run_timer_waiting,
+    },
+    {
+        .name = "wake-lost",
+        .about = "the cleaner was woken before it had armed",
+        .coroutines = 3,
+        .end = END_STUCK,
+        .interval = LONG_SLEEP,
+        .run = run_wake_lost,
+    },
+    {
+        .name = "wake-lost-held",
+        .about = "the same, and io0 is held once its timer fires",
+        .coroutines = 3,
+        .end = END_STUCK,
+        .interval = LONG_SLEEP,
+        .run = run_wake_lost_held,
+    },
+    {
+        .name = "wake-lost-behind",
+        .about = "the same, and another coroutine has the node's lock",
+        .coroutines = 4,
+        .end = END_STUCK,
+        .interval = LONG_SLEEP,
+        .run = run_wake_lost_behind,
+    },
+    {
+        .name = "wake-lost-twin",
+        .about = "the same interleaving, fixed primitive",
+        .coroutines = 1,
+        .fixed = true,
+        .interval = LONG_SLEEP,
+        .run = run_wake_lost_twin,
+    },
+    {
+        .name = "erased",
+        .about = "the cleaner armed between a wake's load and store",
+        .coroutines = 3,
+        .end = END_STUCK,
+        .interval = LONG_SLEEP,
+        .run = run_erased,
+    },
+    {
+        .name = "erased-fired",
+        .about = "the same, and its timer has fired in vain",
+        .coroutines = 3,
+        .end = END_STUCK,
+        .interval = 1,
+        .run = run_erased_fired,
+    },
+    {
+        .name = "erased-twin",
+        .about = "the same interleaving, fixed primitive",
+        .coroutines = 1,
+        .fixed = true,
+        .interval = LONG_SLEEP,
+        .run = run_erased_twin,
+    },
+    { .name = NULL },
+};

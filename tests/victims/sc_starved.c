@@ -138,7 +138,7 @@ static bool only_one(void *opaque)
            0;
 }
 
-void prepare_starved(void)
+static void prepare_starved(void)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
@@ -161,7 +161,7 @@ static bool main_runnable(void *opaque)
     return watch_state(world->main_tid) == 'R';
 }
 
-void run_starved(struct world *world)
+static void run_starved(struct world *world)
 {
     step_reader_stays(world);
     /* While it sleeps in its poll. */
@@ -176,7 +176,7 @@ void run_starved(struct world *world)
     step_check(!qmp_returned(), "blockdev-del is not done");
 }
 
-void release_starved(struct world *world)
+static void release_starved(struct world *world)
 {
     const struct sched_param ordinary = { .sched_priority = 0 };
 
@@ -189,3 +189,16 @@ void release_starved(struct world *world)
     waitpid(hog, NULL, 0);
     step_went_on(world);
 }
+
+const struct scenario sc_starved_table[] = {
+    {
+        .name = "runnable-starved",
+        .about = "the writer is kicked, and gets no CPU to leave its poll",
+        .coroutines = 1,
+        .fixed = true,
+        .prepare = prepare_starved,
+        .run = run_starved,
+        .release = release_starved,
+    },
+    { .name = NULL },
+};

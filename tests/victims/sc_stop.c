@@ -49,7 +49,7 @@ static void begin(void)
     step_iothread_rests(stopped);
 }
 
-void run_stop_unkicked(struct world *world)
+static void run_stop_unkicked(struct world *world)
 {
     begin();
     qmp_send(&unkicked_command, world);
@@ -69,7 +69,7 @@ static bool stopped_in_futex(void *opaque)
     return watch_in_futex(stopped->thread_id);
 }
 
-void run_stop_busy(struct world *world)
+static void run_stop_busy(struct world *world)
 {
     begin();
     aio_bh_schedule_oneshot(stopped->ctx, "busy_bh", busy_bh, NULL);
@@ -78,14 +78,14 @@ void run_stop_busy(struct world *world)
     watch_until("the main thread joins", main_in_futex, world);
 }
 
-void release_stop_busy(struct world *world)
+static void release_stop_busy(struct world *world)
 {
     sem_post(&go);
     step_went_on(world);
 }
 
 /* The bottom half is queued, and the eventfd not yet written. */
-void run_mid_stop(struct world *world)
+static void run_mid_stop(struct world *world)
 {
     begin();
     hold_arm(CFIX_NOTIFY_QUEUED, world->main_tid, HOLD_SLEEP);
@@ -95,8 +95,33 @@ void run_mid_stop(struct world *world)
     step_check(watch_in_ppoll(stopped->thread_id), "io2 sleeps");
 }
 
-void release_mid_stop(struct world *world)
+static void release_mid_stop(struct world *world)
 {
     hold_release(CFIX_NOTIFY_QUEUED);
     step_main_rests(world);
 }
+
+const struct scenario sc_stop_table[] = {
+    {
+        .name = "stop-unkicked",
+        .about = "an iothread is joined, and was not woken to stop",
+        .coroutines = 1,
+        .end = END_STUCK,
+        .run = run_stop_unkicked,
+    },
+    {
+        .name = "stop-busy",
+        .about = "the same, and it has something to do first",
+        .coroutines = 1,
+        .run = run_stop_busy,
+        .release = release_stop_busy,
+    },
+    {
+        .name = "mid-stop",
+        .about = "it is told to stop, its eventfd not yet written",
+        .coroutines = 1,
+        .run = run_mid_stop,
+        .release = release_mid_stop,
+    },
+    { .name = NULL },
+};

@@ -39,19 +39,19 @@ static void wait_throttled(struct world *world)
     step_looked(world);
 }
 
-void run_throttle_unarmed(struct world *world)
+static void run_throttle_unarmed(struct world *world)
 {
     throttle(world, 0);
     wait_throttled(world);
 }
 
-void run_throttle_armed(struct world *world)
+static void run_throttle_armed(struct world *world)
 {
     throttle(world, HOUR_NS);
     wait_throttled(world);
 }
 
-void run_mid_throttle(struct world *world)
+static void run_mid_throttle(struct world *world)
 {
     hold_arm(CFIX_THROTTLE_FIRED, world->io0->thread_id, HOLD_SLEEP);
     throttle(world, 1);
@@ -70,16 +70,41 @@ static void let_go_bh(void *opaque)
     qemu_co_queue_next(&tgm.throttled_reqs[1]);
 }
 
-void release_throttle(struct world *world)
+static void release_throttle(struct world *world)
 {
     aio_bh_schedule_oneshot(world->io0->ctx, "let_go_bh", let_go_bh, NULL);
     watch_until("the request has been let go", is_done, NULL);
     step_iothread_rests(world->io0);
 }
 
-void release_mid_throttle(struct world *world)
+static void release_mid_throttle(struct world *world)
 {
     hold_release(CFIX_THROTTLE_FIRED);
     watch_until("the request has been let go", is_done, NULL);
     step_iothread_rests(world->io0);
 }
+
+const struct scenario sc_throttle_table[] = {
+    {
+        .name = "throttle-unarmed",
+        .about = "a throttled request has no timer",
+        .coroutines = 2,
+        .run = run_throttle_unarmed,
+        .release = release_throttle,
+    },
+    {
+        .name = "throttle-armed",
+        .about = "the same, its timer is an hour ahead",
+        .coroutines = 2,
+        .run = run_throttle_armed,
+        .release = release_throttle,
+    },
+    {
+        .name = "mid-throttle",
+        .about = "its timer has fired, and nothing is let go yet",
+        .coroutines = 2,
+        .run = run_mid_throttle,
+        .release = release_mid_throttle,
+    },
+    { .name = NULL },
+};

@@ -21,7 +21,7 @@ typedef struct BlockCopyCallState {
     int64_t ns;
 } BlockCopyCallState;
 
-static int ended;
+static int copy_ended;
 
 static __attribute__((noinline)) void
 block_copy_dirty_clusters(BlockCopyCallState *call_state)
@@ -38,7 +38,7 @@ static void block_copy_async_co_entry(void *opaque)
 
     block_copy_dirty_clusters(call_state);
     cfix_store(&call_state->finished, true);
-    cfix_store(&ended, 1);
+    cfix_store(&copy_ended, 1);
 }
 
 static void block_copy_kick(BlockCopyCallState *call_state)
@@ -54,7 +54,7 @@ static void block_copy_call_cancel(BlockCopyCallState *call_state)
 
 static bool has_ended(void *opaque)
 {
-    return cfix_load(&ended);
+    return cfix_load(&copy_ended);
 }
 
 static BlockCopyCallState state;
@@ -71,7 +71,7 @@ static void cancel_before_arm(struct world *world)
     hold_release(CFIX_SLEEP_BEFORE_ARM);
 }
 
-void run_copy_lost(struct world *world)
+static void run_copy_lost(struct world *world)
 {
     cancel_before_arm(world);
     step_iothread_rests(world->io0);
@@ -79,14 +79,16 @@ void run_copy_lost(struct world *world)
                "cancelled, and armed");
 }
 
-void release_copy(struct world *world)
+static void release_copy(struct world *world)
 {
-    block_copy_kick(&state);
+    if (!has_ended(NULL)) {
+        block_copy_kick(&state);
+    }
     watch_until("the copy has ended", has_ended, NULL);
     step_iothread_rests(world->io0);
 }
 
-void run_copy_twin(struct world *world)
+static void run_copy_twin(struct world *world)
 {
     cancel_before_arm(world);
     watch_until("the copy has ended", has_ended, NULL);
@@ -102,7 +104,10 @@ typedef struct QemuCoTimeoutState {
     bool marker;
 } QemuCoTimeoutState;
 
+/* NULL again when its sleep is over. */
 static QemuCoTimeoutState *timed;
+/* What is timed, and who waits for it. */
+static int timeout_ended;
 
 static void qemu_co_timeout_entry(void *opaque)
 {
@@ -111,7 +116,7 @@ static void qemu_co_timeout_entry(void *opaque)
     s->entry(s->opaque);
     s->marker = true;
     qemu_co_sleep_wake(&s->sleep_state);
-    cfix_fetch_add(&ended, 1);
+    cfix_fetch_add(&timeout_ended, 1);
 }
 
 /* The one that is timed runs in io1, so that it may end before the timeout is
@@ -128,9 +133,10 @@ static __attribute__((noinline)) int qemu_co_timeout(void (*entry)(void *),
     }
     s->entry = entry;
     s->opaque = opaque;
-    timed = s;
+    cfix_store(&timed, s);
     aio_co_schedule(where, qemu_coroutine_create(qemu_co_timeout_entry, s));
     qemu_co_sleep_ns_wakeable(&s->sleep_state, QEMU_CLOCK_REALTIME, timeout_ns);
+    cfix_store(&timed, NULL);
     int ret = s->marker ? 0 : -1;
     free(s);
     return ret;
@@ -146,17 +152,17 @@ static void timed_co_entry(void *opaque)
 
     qemu_co_timeout(nothing_to_do, NULL, world->io1->ctx,
                     (int64_t)world->interval * SECOND_NS);
-    cfix_fetch_add(&ended, 1);
+    cfix_fetch_add(&timeout_ended, 1);
 }
 
 static bool entry_ended(void *opaque)
 {
-    return cfix_load(&ended) >= 1;
+    return cfix_load(&timeout_ended) >= 1;
 }
 
 static bool both_ended(void *opaque)
 {
-    return cfix_load(&ended) == 2;
+    return cfix_load(&timeout_ended) == 2;
 }
 
 static void end_before_arm(struct world *world)
@@ -170,23 +176,85 @@ static void end_before_arm(struct world *world)
     hold_release(CFIX_SLEEP_BEFORE_ARM);
 }
 
-void run_timeout_lost(struct world *world)
+static void run_timeout_lost(struct world *world)
 {
     end_before_arm(world);
     step_iothread_rests(world->io0);
     step_check(!both_ended(NULL), "the timeout is waited for");
 }
 
-void release_timeout(struct world *world)
+static void release_timeout(struct world *world)
 {
-    qemu_co_sleep_wake(&timed->sleep_state);
+    QemuCoTimeoutState *s = cfix_load(&timed);
+
+    if (s) {
+        qemu_co_sleep_wake(&s->sleep_state);
+    }
     watch_until("the timeout has ended", both_ended, NULL);
     step_iothread_rests(world->io0);
 }
 
-void run_timeout_twin(struct world *world)
+static void run_timeout_twin(struct world *world)
 {
     end_before_arm(world);
     watch_until("the timeout has ended", both_ended, NULL);
     step_iothread_rests(world->io0);
 }
+
+/* ---- both ---- */
+
+static void run_two_lost(struct world *world)
+{
+    run_copy_lost(world);
+    run_timeout_lost(world);
+}
+
+static void release_two(struct world *world)
+{
+    release_copy(world);
+    release_timeout(world);
+}
+
+const struct scenario sc_users_table[] = {
+    {
+        .name = "copy-lost",
+        .about = "a rate-limited copy is cancelled before it had armed",
+        .coroutines = 2,
+        .interval = LONG_SLEEP,
+        .run = run_copy_lost,
+        .release = release_copy,
+    },
+    {
+        .name = "copy-twin",
+        .about = "the same interleaving, fixed primitive",
+        .coroutines = 1,
+        .fixed = true,
+        .interval = LONG_SLEEP,
+        .run = run_copy_twin,
+    },
+    {
+        .name = "timeout-lost",
+        .about = "what has a timeout ends before the timeout had armed",
+        .coroutines = 2,
+        .interval = LONG_SLEEP,
+        .run = run_timeout_lost,
+        .release = release_timeout,
+    },
+    {
+        .name = "timeout-twin",
+        .about = "the same interleaving, fixed primitive",
+        .coroutines = 1,
+        .fixed = true,
+        .interval = LONG_SLEEP,
+        .run = run_timeout_twin,
+    },
+    {
+        .name = "two-lost",
+        .about = "both a copy and a timeout wait for their timers",
+        .coroutines = 3,
+        .interval = LONG_SLEEP,
+        .run = run_two_lost,
+        .release = release_two,
+    },
+    { .name = NULL },
+};

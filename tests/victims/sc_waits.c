@@ -130,7 +130,7 @@ static bool is_writing(void *opaque)
     return cfix_load(&writing);
 }
 
-void run_waits(struct world *world)
+static void run_waits(struct world *world)
 {
     step_check(pipe(pipe_fds) == 0, "a pipe");
     qemu_co_rwlock_init(&rwlock);
@@ -168,7 +168,7 @@ static bool nobody_waits(void *opaque)
     return cfix_load(&waiting) == 0;
 }
 
-void release_waits(struct world *world)
+static void release_waits(struct world *world)
 {
     aio_bh_schedule_oneshot(world->io1->ctx, "end_bh", end_bh, NULL);
     aio_bh_schedule_oneshot(iohandler_get_aio_context(), "unlock_bh", unlock_bh,
@@ -179,3 +179,15 @@ void release_waits(struct world *world)
     close(pipe_fds[0]);
     close(pipe_fds[1]);
 }
+
+const struct scenario sc_waits_table[] = {
+    {
+        .name = "waits",
+        .about = "a coroutine waits for each kind of thing",
+        .coroutines = 12,
+        .fixed = true,
+        .run = run_waits,
+        .release = release_waits,
+    },
+    { .name = NULL },
+};

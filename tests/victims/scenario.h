@@ -8,8 +8,8 @@
  * thread with its loop and two iothreads with theirs.  It sends commands to
  * the miniature monitor, holds threads at windows and lets them go, until the
  * state that it is named after is there, and then returns.  Only then is
- * "ready" printed.  One file for each group of scenarios; all of them are in
- * the table in scenario.c.
+ * "ready" printed.  One file for each group of scenarios, with a table of them
+ * at its end.
  */
 #include <stdbool.h>
 
@@ -30,6 +30,9 @@ struct world {
     struct qmp_node del;
 };
 
+/* Long enough for no timer to fire while anybody looks; QEMU's default. */
+#define LONG_SLEEP 600
+
 enum scenario_end {
     /* The main loop is free, now or once release() was called: the program
      * can end in order. */
@@ -42,7 +45,8 @@ struct scenario {
     const char *name;
     /* One line, for --help. */
     const char *about;
-    /* Coroutines in use when ready, without --coroutines; -1 if it varies. */
+    /* Coroutines in use when ready, without --coroutines; -1 if it varies. The
+     * dispatcher is always there; a cleaner and who waits for it are more. */
     int coroutines;
     /* Linked with the fixed primitives instead of the faulty ones. */
     bool fixed;
@@ -55,10 +59,29 @@ struct scenario {
     void (*release)(struct world *world);
 };
 
+/* The scenarios of one file, up to one without a name. */
+extern const struct scenario sc_sleep_table[];
+extern const struct scenario sc_graph_table[];
+extern const struct scenario sc_busy_table[];
+extern const struct scenario sc_waits_table[];
+extern const struct scenario sc_held_table[];
+extern const struct scenario sc_starved_table[];
+extern const struct scenario sc_cycle_table[];
+extern const struct scenario sc_poll_table[];
+extern const struct scenario sc_queue_table[];
+extern const struct scenario sc_handoff_table[];
+extern const struct scenario sc_stop_table[];
+extern const struct scenario sc_pool_table[];
+extern const struct scenario sc_throttle_table[];
+extern const struct scenario sc_lock_table[];
+extern const struct scenario sc_rcu_table[];
+extern const struct scenario sc_orphan_table[];
+extern const struct scenario sc_users_table[];
+
 /* By name; NULL if there is none. */
 const struct scenario *scenario_find(const char *name);
 
-/* The i-th of the table; NULL behind the last. */
+/* The i-th of all; NULL behind the last. */
 const struct scenario *scenario_at(int i);
 
 /* --- what scripts have in common (steps.c) --- */
@@ -100,104 +123,5 @@ void step_went_on(struct world *world);
 
 /* Ends the program with status 1 unless `holds`: the state was not reached. */
 void step_check(bool holds, const char *what);
-
-/* --- the scripts --- */
-void run_idle(struct world *world);
-void run_timer_waiting(struct world *world);
-void run_wake_lost(struct world *world);
-void run_erased(struct world *world);
-void run_erased_fired(struct world *world);
-void run_wake_lost_twin(struct world *world);
-void run_erased_twin(struct world *world);
-void run_graph_unkicked(struct world *world);
-void run_graph_unkicked_twin(struct world *world);
-void run_mid_wake(struct world *world);
-void run_mid_wake_spin(struct world *world);
-void run_mid_wake_entered(struct world *world);
-void run_mid_kick(struct world *world);
-void run_mid_notify(struct world *world);
-void run_mid_notify_wake(struct world *world);
-void run_runnable(struct world *world);
-void run_runnable_late(struct world *world);
-void release_held(struct world *world);
-void prepare_starved(void);
-void run_starved(struct world *world);
-void release_starved(struct world *world);
-void run_waits(struct world *world);
-void release_waits(struct world *world);
-void run_condition_met(struct world *world);
-void run_condition_met_twin(struct world *world);
-void run_drain_unkicked(struct world *world);
-void run_drain_unread(struct world *world);
-void run_drain_waiting(struct world *world);
-void run_request_lost(struct world *world);
-void release_drain(struct world *world);
-void run_stop_cures(struct world *world);
-void run_stop_cures_twin(struct world *world);
-void run_bh_unnotified(struct world *world);
-void run_bh_idle(struct world *world);
-void run_timer_unserved(struct world *world);
-void run_timer_served(struct world *world);
-void run_handoff_lost(struct world *world);
-void release_handoff(struct world *world);
-void run_handoff_unwoken(struct world *world);
-void run_handoff_twin(struct world *world);
-void run_mid_handoff(struct world *world);
-void release_mid_handoff(struct world *world);
-void run_handoff_behind(struct world *world);
-void release_busy_one(struct world *world);
-void run_handoff_queued(struct world *world);
-void run_rwlock_stalled(struct world *world);
-void release_rwlock(struct world *world);
-void run_rwlock_twin(struct world *world);
-void run_mid_rwlock(struct world *world);
-void release_mid_rwlock(struct world *world);
-void run_stop_unkicked(struct world *world);
-void run_stop_busy(struct world *world);
-void release_stop_busy(struct world *world);
-void run_mid_stop(struct world *world);
-void release_mid_stop(struct world *world);
-void run_pool_idle(struct world *world);
-void release_pool(struct world *world);
-void run_pool_busy(struct world *world);
-void run_mid_pool(struct world *world);
-void run_throttle_unarmed(struct world *world);
-void release_throttle(struct world *world);
-void run_throttle_armed(struct world *world);
-void run_mid_throttle(struct world *world);
-void release_mid_throttle(struct world *world);
-void run_owner_gone(struct world *world);
-void run_owner_self(struct world *world);
-void run_owner_asleep(struct world *world);
-void run_bql_asleep(struct world *world);
-void release_lock(struct world *world);
-void run_kernel_stuck(struct world *world);
-void run_kernel_alone(struct world *world);
-void release_kernel(struct world *world);
-void run_rcu_stalled(struct world *world);
-void run_rcu_running(struct world *world);
-void release_rcu(struct world *world);
-void run_copy_lost(struct world *world);
-void run_copy_twin(struct world *world);
-void release_copy(struct world *world);
-void run_timeout_lost(struct world *world);
-void run_timeout_twin(struct world *world);
-void release_timeout(struct world *world);
-void run_orphan(struct world *world);
-void run_orphan_kept(struct world *world);
-void run_orphan_taken(struct world *world);
-void run_orphan_kernel(struct world *world);
-void release_orphan(struct world *world);
-void run_busy(struct world *world);
-void release_busy(struct world *world);
-void run_mutex_cycle(struct world *world);
-void run_mutex_order(struct world *world);
-void release_mutex_order(struct world *world);
-void run_co_mutex_cycle(struct world *world);
-void run_co_mutex_order(struct world *world);
-void release_co_mutex_order(struct world *world);
-void run_bql_cycle(struct world *world);
-void run_bql_order(struct world *world);
-void release_bql_order(struct world *world);
 
 #endif

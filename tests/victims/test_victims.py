@@ -30,6 +30,7 @@ SYS_EPOLL_WAIT = 232
 SYS_FUTEX = 202
 # Where the main thread is stuck: in a poll, or in a mutex.
 HANGS = {"wake-lost": SYS_PPOLL, "erased": SYS_PPOLL,
+         "wake-lost-held": SYS_PPOLL, "wake-lost-behind": SYS_PPOLL,
          "erased-fired": SYS_PPOLL, "graph-unkicked": SYS_PPOLL,
          "condition-met": SYS_PPOLL, "drain-unkicked": SYS_PPOLL,
          "drain-unread": SYS_PPOLL, "request-lost": SYS_PPOLL,
@@ -38,7 +39,7 @@ HANGS = {"wake-lost": SYS_PPOLL, "erased": SYS_PPOLL,
          "stop-unkicked": SYS_FUTEX}
 # Something is stuck, and the main thread is not.
 SILENT = ["bh-unnotified", "timer-unserved", "rcu-stalled", "copy-lost",
-          "timeout-lost", "handoff-lost", "handoff-unwoken",
+          "timeout-lost", "two-lost", "handoff-lost", "handoff-unwoken",
           "rwlock-stalled", "pool-idle", "throttle-unarmed", "orphan"]
 TWINS = ["wake-lost-twin", "erased-twin", "graph-unkicked-twin"]
 HELD = ["mid-wake", "mid-wake-spin", "mid-wake-entered", "mid-kick",
