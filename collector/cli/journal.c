@@ -5,6 +5,7 @@
 #include "cli/journal.h"
 
 #include "base/units.h"
+#include "report/kick.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -17,36 +18,50 @@
 #include <systemd/sd-journal.h>
 #endif
 
-/* One message with the fields that all have; false when no journal took it. */
-static bool send_journal(pid_t pid, const struct qh_finding *finding,
-                         int priority, const char *message, const char *field)
+/* One message, and the fields that go with it. */
+struct entry {
+    pid_t pid;
+    const struct qh_finding *finding; /* or NULL: about no one in particular */
+    int priority;
+    const char *message;
+    const char *field; /* one more, "NAME=value" */
+};
+
+/* False when no journal took it. */
+static bool send_journal(const struct entry *entry)
 {
 #ifdef QHANG_JOURNAL
+    const struct qh_finding *finding = entry->finding;
+    char rule[64], coroutine[48];
+
     /* Without a journal the library would tell of success. */
     if (access("/run/systemd/journal/socket", W_OK) == 0) {
-        return sd_journal_send(
-                   "MESSAGE=%s", message, "PRIORITY=%i", priority,
-                   "SYSLOG_IDENTIFIER=qhang", "QHANG_PID=%d", (int)pid,
-                   "QHANG_RULE=%s", finding->rule, "QHANG_COROUTINE=0x%" PRIx64,
-                   finding->coroutine.value, "%s", field, NULL) == 0;
+        snprintf(rule, sizeof(rule), "QHANG_RULE=%s",
+                 finding ? finding->rule : "");
+        snprintf(coroutine, sizeof(coroutine), "QHANG_COROUTINE=0x%" PRIx64,
+                 finding ? finding->coroutine.value : 0);
+        return sd_journal_send("MESSAGE=%s", entry->message, "PRIORITY=%i",
+                               entry->priority, "SYSLOG_IDENTIFIER=qhang",
+                               "QHANG_PID=%d", (int)entry->pid, "%s",
+                               entry->field, finding ? "%s" : NULL, rule, "%s",
+                               coroutine, NULL) == 0;
     }
 #endif
     return false;
 }
 
-static void say_as(pid_t pid, const struct qh_finding *finding, int priority,
-                   const char *message, const char *field)
+static void say_as(const struct entry *entry)
 {
-    if (!send_journal(pid, finding, priority, message, field)) {
+    if (!send_journal(entry)) {
         fflush(stdout);
-        fprintf(stderr, "qhang: %s\n", message);
+        fprintf(stderr, "qhang: %s\n", entry->message);
     }
 }
 
 static void say(pid_t pid, const struct qh_finding *finding,
                 const char *message, const char *field)
 {
-    say_as(pid, finding, LOG_NOTICE, message, field);
+    say_as(&(struct entry){ pid, finding, LOG_NOTICE, message, field });
 }
 
 /* Texts of bounded length: what does not fit is cut, which it never is. */
@@ -98,18 +113,71 @@ void qh_journal_refused(pid_t pid, const struct qh_finding *finding)
 void qh_journal_outcome(pid_t pid, const struct qh_finding *finding,
                         const struct qh_rescue_outcome *outcome)
 {
-    struct text message = { .used = 0 }, field = { .used = 0 };
+    static const char *const fields[] = {
+        [QH_RESCUE_UNSTUCK] = "QHANG_OUTCOME=unstuck",
+        [QH_RESCUE_WAITS] = "QHANG_OUTCOME=still-waiting",
+        [QH_RESCUE_STUCK] = "QHANG_OUTCOME=still-stuck",
+        [QH_RESCUE_ENDED] = "QHANG_OUTCOME=ended",
+    };
+    bool killed = outcome->result == QH_RESCUE_ENDED &&
+                  outcome->ending.how == QH_ENDING_KILLED;
+    struct text message = { .used = 0 };
 
     add(&message, "process %d, %s: ", (int)pid, finding->rule);
-    if (outcome->unstuck) {
-        add(&message, "unstuck after %s%s", qh_duration(outcome->took_ns).text,
-            outcome->exited ? ", and has ended" : "");
-    } else {
+    switch (outcome->result) {
+    case QH_RESCUE_UNSTUCK:
+        add(&message, "unstuck after %s", qh_duration(outcome->took_ns).text);
+        break;
+    case QH_RESCUE_WAITS:
+        add(&message, "it is over, and the waiter still waits");
+        break;
+    case QH_RESCUE_STUCK:
         add(&message, "still stuck");
+        break;
+    case QH_RESCUE_ENDED:
+        add(&message, "%s after %s, %s", killed ? "killed" : "ended",
+            qh_duration(outcome->took_ns).text,
+            qh_ending_text(&outcome->ending).text);
+        break;
     }
-    add(&field, "QHANG_OUTCOME=%s",
-        outcome->unstuck ? "unstuck" : "still-stuck");
-    say(pid, finding, message.bytes, field.bytes);
+    say(pid, finding, message.bytes,
+        killed ? "QHANG_OUTCOME=killed" : fields[outcome->result]);
+}
+
+void qh_journal_ended(pid_t pid, const struct qh_ending *ending)
+{
+    bool killed = ending->how == QH_ENDING_KILLED;
+    struct text message = { .used = 0 };
+
+    add(&message, "process %d: %s, %s", (int)pid, killed ? "killed" : "ended",
+        qh_ending_text(ending).text);
+    say(pid, NULL, message.bytes,
+        killed ? "QHANG_OUTCOME=killed" : "QHANG_OUTCOME=ended");
+}
+
+void qh_journal_notify(pid_t pid, const struct qh_rescue_loops *loops)
+{
+    struct text message = { .used = 0 }, field = { .used = 0 };
+
+    add(&message, "process %d: notify %zu event loop%s, eventfd", (int)pid,
+        loops->count, loops->count == 1 ? "" : "s");
+    add(&field, "QHANG_EVENTFDS=");
+    for (size_t i = 0; i < loops->count; i++) {
+        int fd = loops->items[i].write_fd;
+        add(&message, "%s %d", i ? "," : "", fd);
+        add(&field, "%s%d", i ? " " : "", fd);
+    }
+    say(pid, NULL, message.bytes, field.bytes);
+}
+
+void qh_journal_notified(pid_t pid, size_t count)
+{
+    struct text message = { .used = 0 };
+
+    add(&message, "process %d: %zu event loop%s notified", (int)pid, count,
+        count == 1 ? "" : "s");
+    say(pid, NULL, message.bytes,
+        count ? "QHANG_OUTCOME=notified" : "QHANG_OUTCOME=refused");
 }
 
 void qh_journal_hang(pid_t pid, const struct qh_finding *finding,
@@ -123,7 +191,8 @@ void qh_journal_hang(pid_t pid, const struct qh_finding *finding,
         add(&message, "; kept in %s", capture);
     }
     add(&field, "QHANG_CAPTURE=%s", capture);
-    say_as(pid, finding, LOG_WARNING, message.bytes, field.bytes);
+    say_as(&(struct entry){ pid, finding, LOG_WARNING, message.bytes,
+                            field.bytes });
 }
 
 void qh_journal_over(pid_t pid, const struct qh_finding *finding,

@@ -18,6 +18,12 @@ void qh_journal_refused(pid_t pid, const struct qh_finding *finding);
 /* What became of it. */
 void qh_journal_outcome(pid_t pid, const struct qh_finding *finding,
                         const struct qh_rescue_outcome *outcome);
+/* That the process has ended, after its last rescue was seen to the end. */
+void qh_journal_ended(pid_t pid, const struct qh_ending *ending);
+
+/* That these loops are about to be notified, and that so many were. */
+void qh_journal_notify(pid_t pid, const struct qh_rescue_loops *loops);
+void qh_journal_notified(pid_t pid, size_t count);
 
 /* That it hangs; `summary` is safe to print, `capture` the path of one or "".
  */

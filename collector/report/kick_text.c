@@ -6,6 +6,7 @@
 #include "report/text.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 enum { HEADLINE_INDENT = 6 };
 
@@ -23,8 +24,7 @@ static void print_write(const struct qh_rescue_write *write, bool first,
     struct qh_wrap wrap;
     char address[32];
 
-    snprintf(address, sizeof(address), "0x%" PRIx64,
-             write->word.address.value);
+    snprintf(address, sizeof(address), "0x%" PRIx64, write->word.address.value);
     qh_wrap_begin(&wrap, out, first ? "write" : "");
     qh_wrap_piece(&wrap, write->name);
     qh_wrap_right(&wrap, address);
@@ -37,20 +37,20 @@ static void print_write(const struct qh_rescue_write *write, bool first,
 }
 
 static void print_notified(const struct qh_report *report,
-                           const struct qh_rescue_plan *plan, FILE *out)
+                           const struct qh_rescue_notifier *notifier,
+                           bool first, FILE *out)
 {
     const struct qh_context *context =
-        qh_snapshot_context(report->snapshot, plan->notifier.context);
+        qh_snapshot_context(report->snapshot, notifier->context);
     struct qh_wrap wrap;
     char address[32];
 
-    snprintf(address, sizeof(address), "0x%" PRIx64,
-             plan->notifier.context.value);
-    qh_wrap_begin(&wrap, out, "notify");
+    snprintf(address, sizeof(address), "0x%" PRIx64, notifier->context.value);
+    qh_wrap_begin(&wrap, out, first ? "notify" : "");
     if (context && context->name && *context->name) {
         qh_wrap_printf(&wrap, "%s,", context->name);
     }
-    qh_wrap_printf(&wrap, "eventfd %d", plan->notifier.write_fd);
+    qh_wrap_printf(&wrap, "eventfd %d", notifier->write_fd);
     qh_wrap_right(&wrap, address);
     qh_wrap_end(&wrap);
 }
@@ -75,7 +75,7 @@ void qh_kick_text_plan(const struct qh_report *report,
     for (size_t i = 0; i < plan->write_count; i++) {
         print_write(&plan->writes[i], i == 0, out);
     }
-    print_notified(report, plan, out);
+    print_notified(report, &plan->notifier, true, out);
 }
 
 void qh_kick_text_refusal(const struct qh_report *report,
@@ -98,20 +98,84 @@ void qh_kick_text_refusal(const struct qh_report *report,
     qh_wrap_end(&wrap);
 }
 
+struct qh_ending_text qh_ending_text(const struct qh_ending *ending)
+{
+    struct qh_ending_text ret;
+    const char *name;
+
+    switch (ending->how) {
+    case QH_ENDING_EXITED:
+        snprintf(ret.text, sizeof(ret.text), "with status %d", ending->number);
+        return ret;
+    case QH_ENDING_KILLED:
+        name = sigabbrev_np(ending->number);
+        if (name) {
+            snprintf(ret.text, sizeof(ret.text), "by SIG%s", name);
+        } else {
+            snprintf(ret.text, sizeof(ret.text), "by signal %d",
+                     ending->number);
+        }
+        return ret;
+    case QH_ENDING_UNKNOWN:
+        break;
+    }
+    snprintf(ret.text, sizeof(ret.text), "how, the kernel does not tell");
+    return ret;
+}
+
+static void print_ended(const struct qh_report *report,
+                        const struct qh_rescue_outcome *outcome, FILE *out)
+{
+    bool killed = outcome->ending.how == QH_ENDING_KILLED;
+    char text[128];
+
+    snprintf(text, sizeof(text), "after %s, %s",
+             qh_duration(outcome->took_ns).text,
+             qh_ending_text(&outcome->ending).text);
+    print_headline(report, killed ? "1;31" : "1;32",
+                   killed ? "KILLED" : "ENDED", text, out);
+}
+
 void qh_kick_text_outcome(const struct qh_report *report,
                           const struct qh_rescue_outcome *outcome, FILE *out)
 {
     char text[128];
 
-    if (!outcome->unstuck) {
+    switch (outcome->result) {
+    case QH_RESCUE_UNSTUCK:
+        snprintf(text, sizeof(text), "after %s",
+                 qh_duration(outcome->took_ns).text);
+        print_headline(report, "1;32", "UNSTUCK", text, out);
+        break;
+    case QH_RESCUE_WAITS:
+        print_headline(report, "1;33", "STILL WAITING",
+                       "the fault is over, and the waiter has not left its "
+                       "wait",
+                       out);
+        break;
+    case QH_RESCUE_STUCK:
         print_headline(report, "1;31", "STILL STUCK",
-                       "the waiter has not left its wait", out);
-        return;
+                       "what was to be ended is as it was", out);
+        break;
+    case QH_RESCUE_ENDED:
+        print_ended(report, outcome, out);
+        break;
     }
-    snprintf(text, sizeof(text), "after %s%s",
-             qh_duration(outcome->took_ns).text,
-             outcome->exited ? "; the process has ended" : "");
-    print_headline(report, "1;32", "UNSTUCK", text, out);
+}
+
+void qh_kick_text_ended(const struct qh_report *report,
+                        const struct qh_ending *ending, FILE *out)
+{
+    struct qh_wrap wrap;
+
+    qh_wrap_begin(&wrap, out, "now");
+    if (ending->how == QH_ENDING_KILLED) {
+        qh_text_coloured(report, &wrap, "1;31", "the process was killed");
+    } else {
+        qh_wrap_words(&wrap, "the process has ended,");
+    }
+    qh_wrap_words(&wrap, qh_ending_text(ending).text);
+    qh_wrap_end(&wrap);
 }
 
 void qh_kick_text_left(const struct qh_report *report, size_t left, bool unseen,
@@ -141,16 +205,22 @@ void qh_kick_text_unwatched(FILE *out)
     qh_wrap_end(&wrap);
 }
 
-void qh_kick_text_notified(const struct qh_process *process, size_t count,
-                           bool dry, FILE *out)
+void qh_kick_text_loops(const struct qh_report *report,
+                        const struct qh_rescue_loops *loops, FILE *out)
 {
-    struct qh_wrap wrap;
+    qh_text_head(report, out);
+    print_headline(report, "1", "KICK", "notify every event loop", out);
+    for (size_t i = 0; i < loops->count; i++) {
+        print_notified(report, &loops->items[i], i == 0, out);
+    }
+}
 
-    qh_wrap_begin_flush(&wrap, out, HEADLINE_INDENT);
-    qh_wrap_printf(&wrap, "%d", (int)process->pid);
-    qh_wrap_printf(&wrap, "%s:", process->name);
-    qh_wrap_printf(&wrap, "%zu event loop%s", count, count == 1 ? "" : "s");
-    qh_wrap_words(&wrap, dry ? "would be notified, no memory written"
-                             : "notified, no memory written");
-    qh_wrap_end(&wrap);
+void qh_kick_text_notified(const struct qh_report *report, size_t count,
+                           FILE *out)
+{
+    char text[128];
+
+    snprintf(text, sizeof(text), "%zu event loop%s, no memory written", count,
+             count == 1 ? "" : "s");
+    print_headline(report, "1;32", "NOTIFIED", text, out);
 }

@@ -189,10 +189,10 @@ static struct qh_error *check_list(const struct qh_rescue_view *view)
     if (list->lock != 0) {
         return qh_refuse_for_now(list->address, "the timer list is locked");
     }
-    return list->done == 0 ? NULL
-                           : qh_refuse_for_now(list->address,
-                                               "the list's timers are being "
-                                               "run");
+    return list->done == 0
+               ? NULL
+               : qh_refuse_for_now(list->address, "the list's timers are being "
+                                                  "run");
 }
 
 /* An earlier kick was cut short between its words. */
@@ -276,15 +276,24 @@ static struct qh_error *check_loop(const struct qh_rescue_view *view)
 static struct qh_error *check_nobody_there(const struct qh_rescue_view *view)
 {
     static const char *const there[] = {
-        "timer_init_full",          "timer_del",
-        "timer_del_locked",         "timer_mod_ns",
-        "timer_mod_ns_locked",      "timer_mod",
-        "timer_mod_anticipate_ns",  "timer_mod_anticipate",
-        "timerlist_rearm",          "timerlist_notify",
-        "timerlist_expired",        "timerlist_deadline_ns",
-        "timerlist_run_timers",     "timerlistgroup_run_timers",
-        "timerlistgroup_deadline_ns", "qemu_clock_run_timers",
-        "qemu_co_sleep_wake",       "co_sleep_cb",
+        "timer_init_full",
+        "timer_del",
+        "timer_del_locked",
+        "timer_mod_ns",
+        "timer_mod_ns_locked",
+        "timer_mod",
+        "timer_mod_anticipate_ns",
+        "timer_mod_anticipate",
+        "timerlist_rearm",
+        "timerlist_notify",
+        "timerlist_expired",
+        "timerlist_deadline_ns",
+        "timerlist_run_timers",
+        "timerlistgroup_run_timers",
+        "timerlistgroup_deadline_ns",
+        "qemu_clock_run_timers",
+        "qemu_co_sleep_wake",
+        "co_sleep_cb",
     };
     enum qh_quiet quiet =
         qh_quiet_threads(view->snapshot, there, QH_COUNT(there));
@@ -306,8 +315,9 @@ static struct qh_error *check_nobody_there(const struct qh_rescue_view *view)
 struct qh_error *qh_rescue_check_sleep(const struct qh_rescue_view *view)
 {
     static struct qh_error *(*const checks[])(const struct qh_rescue_view *) = {
-        check_proof, check_parked, check_to_wake, check_timer, check_wake,
-        check_list,  check_chain,  check_link,    check_loop,  check_nobody_there
+        check_proof, check_parked,      check_to_wake, check_timer,
+        check_wake,  check_list,        check_chain,   check_link,
+        check_loop,  check_nobody_there
     };
 
     for (size_t i = 0; i < QH_COUNT(checks); i++) {

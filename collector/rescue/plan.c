@@ -23,8 +23,8 @@ static void plan_expire(const struct qh_rescue_view *view,
     const struct qh_rescue_timer *timer = &view->sleep->timer;
 
     add_write(plan, timer->expire_at, (uint64_t)timer->expire_ns,
-              QH_RESCUE_LONG_AGO_NS,
-              "QEMUTimer.expire_time", "in the past: it fires at once");
+              QH_RESCUE_LONG_AGO_NS, "QEMUTimer.expire_time",
+              "in the past: it fires at once");
 }
 
 /* The head of its list, as the list then has it. */

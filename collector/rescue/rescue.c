@@ -59,12 +59,11 @@ static struct qh_error *check_again(const struct moment *moment,
                            "what the finding rests on has changed meanwhile");
 }
 
-/* What cannot be read, or contradicts itself, is a doubt like any other. */
-static struct qh_error *doubt(struct qh_error *error)
+struct qh_error *qh_rescue_doubt(struct qh_error *error)
 {
-    if (!error || (error->code != QH_ERR_UNREADABLE &&
-                   error->code != QH_ERR_INCONSISTENT &&
-                   error->code != QH_ERR_ABSENT)) {
+    if (!error ||
+        (error->code != QH_ERR_UNREADABLE &&
+         error->code != QH_ERR_INCONSISTENT && error->code != QH_ERR_ABSENT)) {
         return error;
     }
     struct qh_error *refusal =
@@ -87,10 +86,10 @@ static struct qh_error *plan_sleep(struct qh_qemu *qemu,
     if (!sleeper) {
         return qh_refuse(finding->coroutine, "the sleeper is gone");
     }
-    QH_TRY(doubt(
+    QH_TRY(qh_rescue_doubt(
         qh_qemu_read_sleep(qemu, moment->snapshot, sleeper, &sleep)));
-    QH_TRY(doubt(qh_qemu_read_notifier(qemu, moment->snapshot,
-                                       sleep.list.notifies, &notifier)));
+    QH_TRY(qh_rescue_doubt(qh_qemu_read_notifier(
+        qemu, moment->snapshot, sleep.list.notifies, &notifier)));
     return qh_rescue_plan(moment->snapshot, finding, &sleep, &notifier, ret);
 }
 
@@ -109,8 +108,8 @@ static struct qh_error *make_plan(struct qh_qemu *qemu,
         return qh_refuse(qh_raddr(0), "no rescue is known for %s",
                          finding->rule);
     }
-    QH_TRY(doubt(qh_qemu_read_notifier(qemu, moment->snapshot,
-                                       finding->context, &notifier)));
+    QH_TRY(qh_rescue_doubt(qh_qemu_read_notifier(qemu, moment->snapshot,
+                                                 finding->context, &notifier)));
     return qh_rescue_plan(moment->snapshot, finding, NULL, &notifier, ret);
 }
 
@@ -125,10 +124,10 @@ static bool is_same_write(const struct qh_rescue_write *one,
 static struct qh_error *check_agreed(const struct qh_rescue_plan *agreed,
                                      const struct qh_rescue_plan *plan)
 {
-    bool same = agreed->write_count == plan->write_count &&
-                qh_raddr_equal(agreed->notifier.context,
-                               plan->notifier.context) &&
-                agreed->notifier.write_fd == plan->notifier.write_fd;
+    bool same =
+        agreed->write_count == plan->write_count &&
+        qh_raddr_equal(agreed->notifier.context, plan->notifier.context) &&
+        agreed->notifier.write_fd == plan->notifier.write_fd;
 
     for (size_t i = 0; same && i < plan->write_count; i++) {
         same = is_same_write(&agreed->writes[i], &plan->writes[i]);
@@ -139,11 +138,10 @@ static struct qh_error *check_agreed(const struct qh_rescue_plan *agreed,
                             "meanwhile");
 }
 
-/* Up to the first change, and with DO through it. Notification first: see
- * rescue.h. */
-static struct qh_error *carry_out(struct qh_target *target,
-                                  const struct qh_rescue_plan *plan,
-                                  enum qh_rescue_mode mode)
+/* Notification first: see rescue.h. */
+struct qh_error *qh_rescue_carry_out(struct qh_target *target,
+                                     const struct qh_rescue_plan *plan,
+                                     enum qh_rescue_mode mode)
 {
     QH_CLEANUP(qh_close_guard) int fd = -1;
     struct qh_word words[QH_WORDS_MAX];
@@ -151,17 +149,19 @@ static struct qh_error *carry_out(struct qh_target *target,
     for (size_t i = 0; i < plan->write_count; i++) {
         words[i] = plan->writes[i].word;
     }
-    QH_TRY(doubt(qh_target_take_eventfd(target, plan->notifier.write_fd, &fd)));
+    QH_TRY(qh_rescue_doubt(
+        qh_target_take_eventfd(target, plan->notifier.write_fd, &fd)));
     if (plan->write_count) { /* to notify takes no standing still */
-        QH_TRY(doubt(qh_target_check_words(target, words, plan->write_count)));
+        QH_TRY(qh_rescue_doubt(
+            qh_target_check_words(target, words, plan->write_count)));
     }
     if (mode == QH_RESCUE_DRY) {
         return NULL;
     }
-    QH_TRY(doubt(qh_eventfd_add(fd)));
-    return plan->write_count
-               ? doubt(qh_target_write(target, words, plan->write_count))
-               : NULL;
+    QH_TRY(qh_rescue_doubt(qh_eventfd_add(fd)));
+    return plan->write_count ? qh_rescue_doubt(qh_target_write(
+                                   target, words, plan->write_count))
+                             : NULL;
 }
 
 /* All stands still, and all of it could be read: what is not known may be in
@@ -206,7 +206,7 @@ static struct qh_error *rescue_stopped(struct rescue *rescue)
     if (rescue->plan.write_count) {
         QH_TRY(check_all_seen(rescue->target, moment.snapshot));
     }
-    return carry_out(rescue->target, &rescue->plan, rescue->mode);
+    return qh_rescue_carry_out(rescue->target, &rescue->plan, rescue->mode);
 }
 
 static struct qh_error *attempt(struct rescue *rescue)
@@ -242,51 +242,4 @@ struct qh_error *qh_rescue(struct qh_target *target, struct qh_qemu *qemu,
         qh_error_destroy(error);
         nanosleep(&attempt_pause, NULL);
     }
-}
-
-/* Notifies one context, unless it is only asked whether that could be. */
-static struct qh_error *notify_one(struct qh_target *target,
-                                   struct qh_qemu *qemu,
-                                   struct qh_snapshot *snapshot,
-                                   struct raddr context,
-                                   enum qh_rescue_mode mode)
-{
-    struct qh_rescue_notifier notifier;
-    struct qh_rescue_plan plan;
-
-    QH_TRY(doubt(qh_qemu_read_notifier(qemu, snapshot, context, &notifier)));
-    QH_TRY(qh_rescue_plan_notify(snapshot, &notifier, &plan));
-    return carry_out(target, &plan, mode);
-}
-
-struct qh_error *qh_rescue_notify(struct qh_target *target,
-                                  struct qh_qemu *qemu,
-                                  enum qh_rescue_mode mode, size_t *ret_count)
-{
-    QH_CLEANUP(qh_snapshot_guard) struct qh_snapshot *snapshot = NULL;
-    QH_CLEANUP(qh_error_guard) struct qh_error *failed = NULL;
-    size_t count = 0;
-
-    QH_TRY(qh_target_stop(target));
-    QH_CLEANUP(qh_target_resume_guard)
-    struct qh_target *stopped __attribute__((unused)) = target;
-
-    QH_TRY(qh_qemu_sample_stopped(qemu, &snapshot));
-    for (size_t i = 0; i < snapshot->context_count; i++) {
-        struct qh_error *error = notify_one(
-            target, qemu, snapshot, snapshot->contexts[i].address, mode);
-        count += !error;
-        if (error) {
-            qh_error_destroy(failed);
-            failed = error;
-        }
-    }
-    if (!count) {
-        struct qh_error *error = failed;
-        failed = NULL;
-        return error ? error
-                     : qh_refuse(qh_raddr(0), "there is no AioContext");
-    }
-    *ret_count = count;
-    return NULL;
 }

@@ -51,7 +51,8 @@ struct qh_rescue_plan {
  * What ends the finding: of a sleeper its timer, else a notification of the
  * finding's context. Errors: REFUSED with the first precondition that does not
  * hold, or when no rescue is known for the rule. `sleep` is NULL unless
- * qh_finding_kick() says TIMER; the snapshot is the one that the finding was made of.
+ * qh_finding_kick() says TIMER; the snapshot is the one that the finding was
+ * made of.
  */
 struct qh_error *qh_rescue_plan(const struct qh_snapshot *snapshot,
                                 const struct qh_finding *finding,
@@ -75,9 +76,9 @@ enum qh_rescue_mode { QH_RESCUE_DRY, QH_RESCUE_DO };
  * Stops the target, proves `finding` anew, makes the plan, carries it out
  * unless `mode` is DRY, and lets the target go. `agreed` is a plan that was
  * shown before and must not have changed, or NULL. Where a thread is caught on
- * its way back to sleep, it is tried again a little later. Errors, after all of which
- * nothing was written: REFUSED (what was in doubt), those of the stop and of
- * the eventfd, EXITED.
+ * its way back to sleep, it is tried again a little later. Errors, after all of
+ * which nothing was written: REFUSED (what was in doubt), those of the stop and
+ * of the eventfd, EXITED.
  */
 struct qh_error *qh_rescue(struct qh_target *target, struct qh_qemu *qemu,
                            const struct qh_finding *finding,
@@ -85,31 +86,49 @@ struct qh_error *qh_rescue(struct qh_target *target, struct qh_qemu *qemu,
                            const struct qh_rescue_plan *agreed,
                            struct qh_rescue_plan *ret_plan) QH_MUST_CHECK;
 
+/* The loops that were notified, or would be; begin with zeros. */
+struct qh_rescue_loops {
+    struct qh_snapshot *snapshot;     /* owned; tells their names */
+    struct qh_rescue_notifier *items; /* in its arena */
+    size_t count, room;
+};
+void qh_rescue_loops_deinit(struct qh_rescue_loops *loops);
 /*
  * Notifies every AioContext of the target once and writes nothing to its
- * memory; `*ret_count` is how many. With DRY none is. Errors as above; one that
- * cannot be notified is passed over unless none can.
+ * memory; with DRY it only tells which. One that is not among the `agreed`,
+ * unless that is NULL, or that cannot be notified, is left out. Errors as
+ * above; that of one left out when none remains.
  */
 struct qh_error *qh_rescue_notify(struct qh_target *target,
                                   struct qh_qemu *qemu,
                                   enum qh_rescue_mode mode,
-                                  size_t *ret_count) QH_MUST_CHECK;
+                                  const struct qh_rescue_loops *agreed,
+                                  struct qh_rescue_loops *ret) QH_MUST_CHECK;
 
 /* What became of it. */
 struct qh_rescue_outcome {
-    bool unstuck;
-    bool exited;     /* the process went on, and to its end */
-    int64_t took_ns; /* until the waiter had left its wait; UNKNOWN: it has
-                      * not */
+    enum {
+        QH_RESCUE_UNSTUCK, /* the fault is over, and the waiter has left */
+        QH_RESCUE_WAITS,   /* the fault is over, and the waiter still waits */
+        QH_RESCUE_STUCK,
+        QH_RESCUE_ENDED /* the process has ended meanwhile: see `ending` */
+    } result;
+    struct qh_ending ending;
+    int64_t took_ns; /* until then; UNKNOWN unless UNSTUCK or ENDED */
 };
 /*
- * Looks, without stopping anything, until the process no longer shows
- * `finding`, for `bound_ns` at most.
+ * Looks, without stopping anything, until the process no longer shows `finding`
+ * and the thread that waited has left the wait it was in, for `bound_ns` at
+ * most. `before` is the snapshot that the finding was made of. A waiter that is
+ * told to wait still may have come back to the same place, if it was seen there
+ * by each of many looks.
  */
-struct qh_error *qh_rescue_watch(struct qh_target *target,
-                                 struct qh_qemu *qemu,
+struct qh_error *qh_rescue_watch(struct qh_target *target, struct qh_qemu *qemu,
+                                 const struct qh_snapshot *before,
                                  const struct qh_finding *finding,
                                  int64_t bound_ns,
                                  struct qh_rescue_outcome *ret) QH_MUST_CHECK;
+/* Whether it went on. */
+bool qh_rescue_is_over(const struct qh_rescue_outcome *outcome);
 
 #endif

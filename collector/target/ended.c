@@ -59,8 +59,8 @@ struct qh_ending qh_target_ending(const struct qh_target *target)
     const struct qh_live *live = target->live;
     int status;
 
-    if (!live ||
-        (!status_from_stat(live, &status) && !status_from_pidfd(live, &status))) {
+    if (!live || (!status_from_stat(live, &status) &&
+                  !status_from_pidfd(live, &status))) {
         return (struct qh_ending){ .how = QH_ENDING_UNKNOWN };
     }
     if (WIFSIGNALED(status)) {

@@ -133,26 +133,32 @@ def assert_goes_on(victim: Victim, scenario: str) -> None:
 class Terminal:
     """A kick that asks, on a terminal of its own."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, *options: str) -> None:
         self.master, slave = pty.openpty()
         self.child = subprocess.Popen(
-            [*under(), str(QHANG), "kick", str(pid)], stdin=slave,
+            [*under(), str(QHANG), "kick", *options, str(pid)], stdin=slave,
             stdout=slave, stderr=slave, close_fds=True)
         os.close(slave)
         self.text = ""
-        self._read_until("[y/N]")
+        self._read_until_asked(1)
 
-    def _read_until(self, word: str) -> None:
+    def _read_until_asked(self, times: int) -> None:
         end = time.monotonic() + LIMIT_S
-        while word not in self.text:
+        while self.text.count("[y/N]") < times:
             ready, _, _ = select.select([self.master], [], [],
                                         end - time.monotonic())
             assert ready, self.text
             try:
                 self.text += os.read(self.master, 4096).decode()
             except OSError:  # the other end is closed
-                assert word in self.text, self.text
+                assert self.text.count("[y/N]") == times, self.text
                 return
+
+    def answer_one(self, text: str) -> None:
+        """Until it asks again."""
+        asked = self.text.count("[y/N]")
+        os.write(self.master, text.encode())
+        self._read_until_asked(asked + 1)
 
     def answer(self, text: str) -> int:
         """The exit status after that answer."""

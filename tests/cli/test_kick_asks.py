@@ -60,3 +60,18 @@ def test_changed_while_it_asked() -> None:
         assert asking.answer("y\n") == FAILED, asking.text
         assert "has changed" in asking.text
         assert_untouched(victim.pid, before)
+
+
+def test_notify_only_asks() -> None:
+    """Nothing is done to a process that nobody has agreed to."""
+    with Victim("graph-unkicked") as victim:
+        before = memory(victim.pid)
+        refuses(USAGE, "kick", "--notify-only", str(victim.pid),
+                words=("terminal", "--yes"))
+        asking = Terminal(victim.pid, "--notify-only")
+        assert asking.answer("n\n") == FINDING, asking.text
+        assert_untouched(victim.pid, before)
+        asking = Terminal(victim.pid, "--notify-only")
+        assert asking.answer("y\n") == CLEAN, asking.text
+        assert "NOTIFIED" in asking.text
+        assert_goes_on(victim, "graph-unkicked")
