@@ -269,11 +269,10 @@ static struct qh_error *inquire(struct inquiry *inquiry, bool owes, bool stops)
     if (suspected && is_known(watcher, suspected)) {
         return NULL; /* it stands, and all has been said */
     }
-    if (!suspected && !owes && !(stops && !qh_pulse_is_home(&watcher->pulse))) {
-        forget(watcher, NULL);
-        return NULL;
-    }
-    return sample(inquiry);
+    /* That a known one is over, only a stop tells for sure. */
+    bool sure = owes || watcher->known_count ||
+                (stops && !qh_pulse_is_home(&watcher->pulse));
+    return suspected || sure ? sample(inquiry) : NULL;
 }
 
 /* An error of the diagnosis is told, and tried again later; an end is none. */
@@ -294,7 +293,6 @@ static struct qh_error *diagnose(struct qh_watcher *watcher, bool owes,
     if (found != watcher->found) {
         watcher->known_ns = qh_watcher_now();
         watcher->known_sp = watcher->pulse.last.sp;
-        watcher->known_at_home = qh_pulse_is_home(&watcher->pulse);
         qh_watcher_tell_metrics(watcher);
     }
     if (error && !is_final(error)) {
@@ -319,6 +317,7 @@ struct qh_error *qh_watcher_meet(struct qh_watcher *watcher)
         qh_pulse_learn(&watcher->pulse, inquiry.session.snapshot);
     }
     qh_session_deinit(&inquiry.session);
+    watcher->well.next_ns = qh_watcher_now() + watcher->request->after_ns;
     return error;
 }
 
@@ -333,8 +332,8 @@ static void see_progress(struct qh_watcher *watcher)
         watcher->monitor &&
         qh_monitor_answered_ns(watcher->monitor) > watcher->known_ns;
 
-    if (watcher->known_count && !watcher->known_at_home &&
-        (watcher->known_by_monitor ? answered : elsewhere)) {
+    if (watcher->known_count && watcher->known_by != QH_KNOWN_BY_LOOK &&
+        (watcher->known_by == QH_KNOWN_BY_MONITOR ? answered : elsewhere)) {
         forget(watcher, NULL);
         qh_watcher_tell_metrics(watcher);
     }
@@ -346,6 +345,17 @@ static bool owes_answer(const struct qh_watcher *watcher, int64_t now_ns)
                                    watcher->request->after_ns;
 }
 
+static enum qh_known_by known_by(const struct qh_watcher *watcher,
+                                 enum qh_suspicion suspicion, bool owes)
+{
+    if (owes) {
+        return QH_KNOWN_BY_MONITOR;
+    }
+    return suspicion >= QH_SUSPICION_TURNS && !qh_pulse_is_home(&watcher->pulse)
+               ? QH_KNOWN_BY_STALL
+               : QH_KNOWN_BY_LOOK;
+}
+
 struct qh_error *qh_watcher_follow(struct qh_watcher *watcher, int64_t now_ns)
 {
     bool owes = owes_answer(watcher, now_ns);
@@ -353,24 +363,22 @@ struct qh_error *qh_watcher_follow(struct qh_watcher *watcher, int64_t now_ns)
         qh_pulse_suspicion(&watcher->pulse, now_ns, watcher->request->after_ns);
     bool stands_still = owes || suspicion == QH_SUSPICION_STALLED;
     struct qh_backoff *backoff =
-        stands_still ? &watcher->stall : &watcher->idle;
+        stands_still ? &watcher->stall : &watcher->well;
     int64_t cpu_ns = qh_watcher_cpu();
 
     see_progress(watcher);
-    if (suspicion == QH_SUSPICION_NONE && !owes) {
-        if (now_ns >= watcher->stall.next_ns) {
-            watcher->stall.delay_ns = 0;
-        }
-        return NULL;
+    if (suspicion == QH_SUSPICION_NONE && !owes &&
+        now_ns >= watcher->stall.next_ns) {
+        watcher->stall.delay_ns = 0;
     }
     if (now_ns < backoff->next_ns ||
-        (watcher->known_count && !watcher->known_at_home)) {
+        (watcher->known_count && watcher->known_by != QH_KNOWN_BY_LOOK)) {
         return NULL;
     }
     uint64_t found = watcher->found;
     struct qh_error *error = diagnose(watcher, owes, stands_still);
     if (found != watcher->found) {
-        watcher->known_by_monitor = owes;
+        watcher->known_by = known_by(watcher, suspicion, owes);
     }
     put_off(watcher, backoff, qh_watcher_cpu() - cpu_ns);
     return error;

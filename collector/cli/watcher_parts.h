@@ -14,6 +14,13 @@
 enum { QH_MAX_KNOWN = 16, QH_MAX_RULES = 32 };
 enum { QH_COMPLAINT_NONE = -1 };
 
+/* What has led to the hangs that stand, and what ends them. */
+enum qh_known_by {
+    QH_KNOWN_BY_STALL,   /* of the main loop: until it is seen elsewhere */
+    QH_KNOWN_BY_MONITOR, /* until it answers */
+    QH_KNOWN_BY_LOOK     /* the main loop does well: until a look finds none */
+};
+
 /* A suspicion that came to nothing is not looked into again before `next_ns`.
  */
 struct qh_backoff {
@@ -34,15 +41,15 @@ struct qh_watcher {
     bool monitor_checked;
     struct qh_hook hook;
     struct qh_pulse pulse;
-    struct qh_backoff idle, stall;
+    /* Of a main loop that is at rest or turns, and of one that stands. */
+    struct qh_backoff well, stall;
 
     /* The hangs that stand; what is not static of them is not set. */
     struct qh_finding known[QH_MAX_KNOWN];
     size_t known_count;
-    int64_t known_ns;      /* when the diagnosis that found them was over */
-    uint64_t known_sp;     /* where the main thread slept then */
-    bool known_at_home;    /* it was at rest */
-    bool known_by_monitor; /* the monitor did not answer then */
+    int64_t known_ns;  /* when the diagnosis that found them was over */
+    uint64_t known_sp; /* where the main thread slept then */
+    enum qh_known_by known_by;
 
     struct qh_metric_hangs hangs[QH_MAX_RULES];
     size_t hangs_count;
@@ -61,8 +68,11 @@ void qh_watcher_tell_metrics(struct qh_watcher *watcher);
 
 /* A first look, at whatever state: the main loop may be idle just now. */
 struct qh_error *qh_watcher_meet(struct qh_watcher *watcher) QH_MUST_CHECK;
-/* Follows the suspicion that there is, if any. Errors: EXITED and
- * NO_PROCESS, MEMORY. */
+/*
+ * Follows the suspicion that there is. Without any there is a look all the
+ * same, now and then, that stops nobody: another loop may be stuck beside a
+ * main loop that does well. Errors: EXITED and NO_PROCESS, MEMORY.
+ */
 struct qh_error *qh_watcher_follow(struct qh_watcher *watcher,
                                    int64_t now_ns) QH_MUST_CHECK;
 

@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 from conftest import (CLEAN, FAILED, FINDING, LIMIT_S, QHANG, USAGE, Victim,
-                      refuses, report, traced_by, wait_until)
+                      qhang, refuses, report, traced_by, wait_until)
 from test_diagnose import FAULTS
 from watching import (AFTER_S, INTERVAL_S, PATIENCE, Watch, held_back, begin,
                       sleeps, sleeps_at_rest)
 
-OTHERS = ["owner-gone", "bh-unnotified", "timer-unserved",
-          "graph-unkicked", "kernel-stuck"]
+OTHERS = ["owner-gone", "bh-unnotified", "bh-unnotified-busy",
+          "timer-unserved", "graph-unkicked", "kernel-stuck"]
 HEALTHY = ["idle", "timer-waiting", "busy", "wake-lost-twin", "drain-waiting",
            "mutex-order", "mid-notify", "timer-served", "owner-asleep",
            "kernel-alone", "waits"]
@@ -74,6 +74,23 @@ def test_other_hangs(scenario: str, tmp_path: Path) -> None:
     # What a thread in state D does, no core can tell.
     assert rule == "kernel.stuck" or rule in [finding["rule"]
                     for finding in report("--core", str(core))["findings"]]
+
+
+def test_beside_a_busy_main_loop(tmp_path: Path) -> None:
+    """One look after another tells it once, and when it is over."""
+    with Victim("bh-unnotified-busy") as victim, \
+            Watch(tmp_path, str(victim.pid)) as watch:
+        wait_until(lambda: watch.sees("aio.queued-unnotified"), "it is seen")
+        seen = watch.samples()["qhang_diagnoses_total"]
+        wait_until(lambda: watch.samples()["qhang_diagnoses_total"] > seen + 1,
+                   "it is looked at again", 90)
+        assert watch.samples()["qhang_hung"] == 1
+        assert qhang("kick", "--yes", str(victim.pid)).returncode == CLEAN
+        wait_until(lambda: watch.samples()["qhang_hung"] == 0,
+                   "it is over", 90)
+        assert watch.told().count(" hangs, ") == 1
+        assert watch.told().count("goes on") == 1
+        assert watch.end() == FINDING
 
 
 @pytest.mark.parametrize("scenario", HEALTHY)
