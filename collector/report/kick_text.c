@@ -96,6 +96,11 @@ void qh_kick_text_refusal(const struct qh_report *report,
         qh_wrap_right(&wrap, address);
     }
     qh_wrap_end(&wrap);
+    if (refusal->advice) {
+        qh_wrap_begin(&wrap, out, "try");
+        qh_wrap_words(&wrap, refusal->advice);
+        qh_wrap_end(&wrap);
+    }
 }
 
 struct qh_ending_text qh_ending_text(const struct qh_ending *ending)

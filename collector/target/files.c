@@ -4,11 +4,38 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/openat2.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+int qh_open_linkless(int at, const char *path)
+{
+    int here = openat(at, ".", O_PATH | O_CLOEXEC);
+
+    while (here >= 0) {
+        path += strspn(path, "/");
+        size_t length = strcspn(path, "/");
+        if (!length) {
+            return here;
+        }
+        QH_CLEANUP(qh_close_guard) int folder = here;
+        char name[NAME_MAX + 1];
+        if (length > NAME_MAX || (length == 2 && !memcmp(path, "..", 2))) {
+            errno = length > NAME_MAX ? ENAMETOOLONG : EXDEV;
+            return -1;
+        }
+        memcpy(name, path, length);
+        name[length] = '\0';
+        /* A link is opened itself: it is no folder and no regular file. */
+        here = openat(folder, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        path += length;
+    }
+    return -1;
+}
 
 static int open_path(int at, const char *path, bool inside)
 {
@@ -20,7 +47,8 @@ static int open_path(int at, const char *path, bool inside)
     if (!inside) {
         return openat(at, path, O_PATH | O_CLOEXEC);
     }
-    return (int)syscall(SYS_openat2, at, path, &how, sizeof(how));
+    int fd = (int)syscall(SYS_openat2, at, path, &how, sizeof(how));
+    return fd < 0 && errno == ENOSYS ? qh_open_linkless(at, path) : fd;
 }
 
 struct qh_error *qh_open_regular(int at, const char *path, bool inside,

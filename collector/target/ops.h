@@ -118,5 +118,9 @@ void qh_build_id_of_own_vdso(char ret_hex[QH_BUILD_ID_HEX]);
  */
 struct qh_error *qh_open_regular(int at, const char *path, bool inside,
                                  int *ret_fd) QH_MUST_CHECK;
+/* For where openat2(2) is missing: before Linux 5.6, and under a filter such as
+ * that of systemd's RestrictSUIDSGID=. Like open() with O_PATH, but without
+ * following any link, and not through "..". */
+int qh_open_linkless(int at, const char *path);
 
 #endif

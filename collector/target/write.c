@@ -163,8 +163,11 @@ static struct qh_error *refused(int errnum, int fd)
                             "the process has no descriptor %d", fd);
     case EPERM:
     case EACCES:
-        return qh_error_errno(QH_ERR_PERMISSION, errnum,
-                              "the kernel does not hand out descriptor %d", fd);
+        return qh_error_try(
+            qh_error_errno(QH_ERR_PERMISSION, errnum,
+                           "the kernel does not hand out descriptor %d", fd),
+            "run it on the host: the filter of a container may refuse "
+            "pidfd_getfd(2)");
     case ENOSYS:
         return qh_error_try(qh_error_errno(QH_ERR_SYSTEM, errnum,
                                            "cannot take descriptor %d", fd),

@@ -172,7 +172,7 @@ class Terminal:
         return self.child.wait(LIMIT_S)
 
 
-def without(number: int) -> list[str]:
-    """What runs a program without that system call."""
+def without(number: int | str) -> list[str]:
+    """What runs a program without that system call; see without.py."""
     return ["/usr/bin/python3", str(CHECKOUT / "tests/cli/without.py"),
             str(number)]

@@ -143,8 +143,8 @@ def _iothread(pid: int, name: str) -> int:
 def test_no_pidfd_getfd() -> None:
     """A sandbox that keeps descriptors from us."""
     with Victim("wake-lost") as victim:
-        assert_refused(victim, "descriptor", program=without(
-            SYS_PIDFD_GETFD))
+        assert_refused(victim, "descriptor", "run it on the host",
+                       program=without(SYS_PIDFD_GETFD))
 
 
 def test_no_process_vm_writev() -> None:

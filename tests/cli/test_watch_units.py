@@ -5,6 +5,7 @@ SPDX-License-Identifier: GPL-2.0-or-later
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -13,11 +14,13 @@ from pathlib import Path
 
 import pytest
 from conftest import (BUILD, CHECKOUT, CLEAN, FAILED, FINDING, LIMIT_S, QHANG,
-                      Victim)
+                      Victim, under)
+from kicking import without
 
 UNITS = ["qhang-watch@.service", "qhang-watch-qmp@.service",
          "qhang-watch-all.service"]
 SANDBOXED = UNITS[:2]
+SYS_OPENAT2 = 437
 # Of 100: "OK" ends at 50.
 MOST_EXPOSED = 35
 SCRIPT = CHECKOUT / "docs/systemd/qhang-coredump"
@@ -71,6 +74,28 @@ def test_units_are_hardened(unit: str, units: Path) -> None:
                    f"--threshold={MOST_EXPOSED}",
                    units / unit.replace("@", "@1"))
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("unit", SANDBOXED)
+def test_all_is_seen_in_the_sandbox(unit: str) -> None:
+    """With its capabilities alone, and without openat2(), which RestrictSUIDSGID=
+    takes away."""
+    text = (BUILD / "docs" / unit).read_text()
+    assert "RestrictSUIDSGID=yes" in text
+    allowed = re.search(r"^CapabilityBoundingSet=(.+)$", text, re.MULTILINE)[1]
+    names = ",".join("+" + name.removeprefix("CAP_").lower()
+                     for name in allowed.split())
+    with Victim("wake-lost") as victim:
+        done = subprocess.run(
+            ["setpriv", f"--bounding-set=-all,{names}",
+             *without(f"{SYS_OPENAT2}=ENOSYS"), *under(), str(QHANG),
+             "diagnose", "--json", str(victim.pid)],
+            capture_output=True, text=True, check=False, timeout=LIMIT_S)
+        told = json.loads(done.stdout)
+        assert told["incomplete"] == []
+        assert [(finding["rule"], finding["certainty"])
+                for finding in told["findings"]] == [("sleep.wake-lost",
+                                                      "proof")]
 
 
 def test_all_starts_one_each(units: Path, tmp_path: Path) -> None:

@@ -2,9 +2,10 @@
 
 SPDX-License-Identifier: GPL-2.0-or-later
 
-    without.py NUMBER PROGRAM [ARGUMENT]...
+    without.py NUMBER[=ERROR] PROGRAM [ARGUMENT]...
 
-The call with that number fails with EPERM, as in a container's sandbox.
+The call with that number fails with ERROR, ENOSYS say, as in a sandbox; with
+EPERM unless given.
 """
 
 from __future__ import annotations
@@ -29,11 +30,12 @@ class Program(ctypes.Structure):
 
 def main() -> None:
     """Does not come back."""
-    number = int(sys.argv[1])
+    number, _, error = sys.argv[1].partition("=")
+    failure = getattr(errno, error or "EPERM")
     code = b"".join(struct.pack("<HBBI", *line) for line in (
         (BPF_LD_W_ABS, 0, 0, 0),
-        (BPF_JEQ_K, 0, 1, number),
-        (BPF_RET_K, 0, 0, RET_ERRNO | errno.EPERM),
+        (BPF_JEQ_K, 0, 1, int(number)),
+        (BPF_RET_K, 0, 0, RET_ERRNO | failure),
         (BPF_RET_K, 0, 0, RET_ALLOW)))
     buffer = ctypes.create_string_buffer(code, len(code))
     program = Program(4, ctypes.cast(buffer, ctypes.c_void_p))
