@@ -14,13 +14,17 @@ from pathlib import Path
 from typing import Any, Iterator
 
 import build as lab_build
+import pytest
 from guest import at_work
+from hang import hung
 from labqemu import Qemu
-from labqhang import (EXIT_CLEAN, EXIT_FINDING, WAKE_LOST, diagnose_core,
-                      diagnose_pid, qhang_program)
+from labqhang import (EXIT_CLEAN, EXIT_FINDING, UNKICKED, WAKE_LOST,
+                      diagnose_core, diagnose_pid, qhang_program)
 from race import HANG, WAKE_BEFORE_ARM, ForcedRace
 
 AFTER_S = 1.0
+# By then a natural hang is known to be one.
+KNOWN_AFTER_S = 8.0
 # After so long the QEMU is killed, whatever it does; the race takes 5 s of it.
 LIFE_S = 25
 WAIT_S = 60.0
@@ -31,11 +35,12 @@ MONITOR = ["--chardev", "socket,path=w,server=on,wait=off,id=w",
 
 
 @contextmanager
-def watch(folder: Path, *args: str) -> Iterator[subprocess.Popen]:
+def watch(folder: Path, *args: str, after_s: float = AFTER_S
+          ) -> Iterator[subprocess.Popen]:
     """A watch that has begun; what it says goes to the file `log`."""
     metrics = folder / "m.prom"
     with (folder / "log").open("wb") as log, subprocess.Popen(
-            [str(qhang_program()), "watch", "--after", str(AFTER_S),
+            [str(qhang_program()), "watch", "--after", str(after_s),
              "--interval", "0.2", "--metrics", str(metrics), *args],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log) as child:
         try:
@@ -77,6 +82,37 @@ def test_hang_is_kept(lab: Path, qhang: Any, tmp_path: Path) -> None:
     assert run.read_text() == f"{WAKE_LOST}\n"
     assert [finding["rule"] for finding in diagnose_core(
         kept, qemu.exe).report["findings"]] == [WAKE_LOST]
+
+
+@pytest.mark.parametrize("build, rule", [("graphfix", WAKE_LOST),
+                                         ("stock", UNKICKED)])
+def test_natural_hang_is_kicked(build: str, rule: str, lab: Path, qhang: Any,
+                                tmp_path: Path) -> None:
+    """One that comes by itself, under stress, is kept and then ended by the
+    command; nobody else does anything."""
+    folders: list[Path] = []
+
+    @contextmanager
+    def begin(qemu: Qemu) -> Iterator[None]:
+        folder = tmp_path / str(qemu.pid)
+        folder.mkdir()
+        folders.append(folder)
+        with watch(folder, str(qemu.pid), "--capture", str(folder / "core"),
+                   "--exec", f"{qhang} kick --yes $QHANG_PID",
+                   after_s=KNOWN_AFTER_S):
+            yield
+
+    with hung(build, lab=lab, begin=begin) as hang:
+        folder = folders[-1]
+        assert hang.goes_on(WAIT_S)
+        deadline = time.monotonic() + WAIT_S
+        while "goes on" not in (folder / "log").read_text():
+            assert time.monotonic() < deadline, "it is not told"
+            time.sleep(0.1)
+        assert f"hangs, {rule} (proof)" in (folder / "log").read_text()
+        exe = hang.qemu.exe
+    assert [finding["rule"] for finding in diagnose_core(
+        folder / "core", exe).report["findings"]] == [rule]
 
 
 def test_healthy_daemon(lab: Path, qhang: Any, tmp_path: Path) -> None:
