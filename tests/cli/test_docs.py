@@ -159,6 +159,20 @@ def rules_of_the_code() -> list[str]:
     return re.findall(r'\{ "([a-z.-]+)", qh_rule_', source)
 
 
+def notes_of_the_code() -> set[str]:
+    """The ids of what is told as context."""
+    return {found for path in (CHECKOUT / "collector/diagnose").glob("*.c")
+            for found in re.findall(r'qh_note_add\(\s*\w+,\s*"([a-z.-]+)"',
+                                    path.read_text())}
+
+
+def test_every_note_is_explained() -> None:
+    """So it does of what is told beside the findings."""
+    notes = notes_of_the_code()
+    assert "stop.changed" in notes and len(notes) >= 8
+    assert notes <= set(qhang("explain").stdout.split())
+
+
 def test_every_rule_is_explained() -> None:
     """`qhang explain` lists each rule of the code and shows its page."""
     listed = [line for line in qhang("explain").stdout.splitlines()
