@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import signal
-import socket
 import stat
 import subprocess
 import time
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 from conftest import (CLEAN, FAILED, FINDING, LIMIT_S, QHANG, USAGE, Victim,
                       qhang, refuses, report, traced_by, wait_until)
+from journaling import Journal
 from test_diagnose import FAULTS
 from watching import (AFTER_S, INTERVAL_S, PATIENCE, Watch, held_back, begin,
                       sleeps, sleeps_at_rest)
@@ -249,25 +249,13 @@ def test_wrong_usage(args: tuple[str, ...], word: str) -> None:
 
 def test_journal(tmp_path: Path) -> None:
     """A hang is in the journal, with fields of its own."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener, \
-            Victim("wake-lost") as victim:
-        listener.bind(str(tmp_path / "socket"))
-        listener.settimeout(30)
-        script = (f"mount -t tmpfs none /run && mkdir -p /run/systemd/journal "
-                  f"&& touch /run/systemd/journal/socket "
-                  f"&& mount --bind {tmp_path}/socket "
-                  f"/run/systemd/journal/socket "
-                  f"&& exec {QHANG} watch --once --after {AFTER_S} "
-                  f"--interval {INTERVAL_S} --capture {tmp_path}/kept "
-                  f"{victim.pid}")
-        done = subprocess.run(["unshare", "-m", "--propagation", "private",
-                               "sh", "-c", script], stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, check=False,
-                              timeout=LIMIT_S)
+    with Journal(tmp_path) as journal, Victim("wake-lost") as victim:
+        done = journal.run("watch", "--once", "--after", str(AFTER_S),
+                           "--interval", str(INTERVAL_S), "--capture",
+                           f"{tmp_path}/kept", str(victim.pid))
         assert done.returncode == FINDING, done.stdout + done.stderr
         assert done.stdout + done.stderr == ""
-        entry = dict(line.split("=", 1) for line in
-                     listener.recv(65536).decode().splitlines())
+        entry = journal.entry()
         assert entry["SYSLOG_IDENTIFIER"] == "qhang"
         assert entry["PRIORITY"] == "4"
         assert entry["QHANG_PID"] == str(victim.pid)
