@@ -123,6 +123,9 @@ struct qh_error *qh_error_try(struct qh_error *error, const char *format,
 const char *qh_error_advice(const struct qh_error *error);
 const char *qh_error_code_name(enum qh_error_code code);
 
+/* Whether it says that the process is gone; NULL is fine. */
+bool qh_error_is_gone(const struct qh_error *error);
+
 /* Frees `error`; NULL is fine. The second form is a scope guard. */
 void qh_error_destroy(struct qh_error *error);
 void qh_error_guard(struct qh_error **error);

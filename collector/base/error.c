@@ -126,6 +126,12 @@ const char *qh_error_code_name(enum qh_error_code code)
     return codes[code].name;
 }
 
+bool qh_error_is_gone(const struct qh_error *error)
+{
+    return error && (error->code == QH_ERR_EXITED ||
+                     error->code == QH_ERR_NO_PROCESS);
+}
+
 void qh_error_destroy(struct qh_error *error)
 {
     if (!error || error == &no_memory) {

@@ -117,6 +117,7 @@ void qh_journal_outcome(pid_t pid, const struct qh_finding *finding,
         [QH_RESCUE_UNSTUCK] = "QHANG_OUTCOME=unstuck",
         [QH_RESCUE_WAITS] = "QHANG_OUTCOME=still-waiting",
         [QH_RESCUE_STUCK] = "QHANG_OUTCOME=still-stuck",
+        [QH_RESCUE_UNCLEAR] = "QHANG_OUTCOME=unclear",
         [QH_RESCUE_ENDED] = "QHANG_OUTCOME=ended",
     };
     bool killed = outcome->result == QH_RESCUE_ENDED &&
@@ -133,6 +134,9 @@ void qh_journal_outcome(pid_t pid, const struct qh_finding *finding,
         break;
     case QH_RESCUE_STUCK:
         add(&message, "still stuck");
+        break;
+    case QH_RESCUE_UNCLEAR:
+        add(&message, "whether it is over cannot be told");
         break;
     case QH_RESCUE_ENDED:
         add(&message, "%s after %s, %s", killed ? "killed" : "ended",

@@ -74,26 +74,28 @@ static struct qh_error *kick(struct qh_kick_run *run)
     return run->request->notify ? qh_kick_loops(run) : qh_kick_hangs(run);
 }
 
-static bool is_stuck(const struct qh_kick_run *run)
+bool qh_kick_is_stuck(const struct qh_kick_run *run)
 {
     for (size_t i = 0; i < run->tried_count; i++) {
-        if (run->tried[i].stuck) {
+        if (run->tried[i].waits || run->tried[i].stuck) {
             return true;
         }
     }
-    return run->left || run->unseen || run->declined;
+    return false;
 }
 
 static int status_of(const struct qh_kick_run *run)
 {
     if (run->ended) {
-        return run->ending.how == QH_ENDING_KILLED ? QH_EXIT_FINDING
-                                                   : QH_EXIT_CLEAN;
+        return run->ending.how == QH_ENDING_EXITED ? QH_EXIT_CLEAN
+                                                   : QH_EXIT_FINDING;
     }
     if (!run->acted) {
         return run->refused ? QH_EXIT_FAILED : QH_EXIT_FINDING;
     }
-    return is_stuck(run) ? QH_EXIT_FINDING : QH_EXIT_CLEAN;
+    return qh_kick_is_stuck(run) || run->left || run->unseen || run->declined
+               ? QH_EXIT_FINDING
+               : QH_EXIT_CLEAN;
 }
 
 static bool take_option(const struct qh_command *command, int code,

@@ -14,11 +14,7 @@ static bool was_tried(const struct qh_kick_run *kick,
                       const struct qh_finding *finding)
 {
     for (size_t i = 0; i < kick->tried_count; i++) {
-        const struct qh_kick_tried *tried = &kick->tried[i];
-        if (!strcmp(tried->rule, finding->rule) &&
-            qh_raddr_equal(tried->coroutine, finding->coroutine) &&
-            qh_raddr_equal(tried->context, finding->context) &&
-            tried->tid == finding->tid) {
+        if (qh_finding_is_same(&kick->tried[i].finding, finding)) {
             return true;
         }
     }
@@ -43,14 +39,18 @@ static void take_outcome(struct qh_kick_run *kick,
 {
     struct qh_kick_tried *last = &kick->tried[kick->tried_count - 1];
 
-    last->stuck = !qh_rescue_is_over(outcome);
+    last->waits = outcome->result == QH_RESCUE_WAITS;
+    last->stuck = !last->waits && !qh_rescue_is_over(outcome);
     if (outcome->result == QH_RESCUE_ENDED) {
         kick->ended = true;
         kick->ending = outcome->ending;
     }
-    for (size_t i = 0; i < kick->tried_count && last->waiter; i++) {
+    if (outcome->result != QH_RESCUE_UNSTUCK || !last->finding.waiter) {
+        return;
+    }
+    for (size_t i = 0; i < kick->tried_count; i++) {
         struct qh_kick_tried *tried = &kick->tried[i];
-        tried->stuck &= last->stuck || tried->waiter != last->waiter;
+        tried->waits &= tried->finding.waiter != last->finding.waiter;
     }
 }
 
@@ -115,18 +115,18 @@ static struct qh_error *kick_one(struct qh_kick_run *kick,
     const struct qh_report report = qh_kick_report(session->snapshot, session);
 
     kick->tried[kick->tried_count++] =
-        (struct qh_kick_tried){ .rule = finding->rule,
-                                .coroutine = finding->coroutine,
-                                .context = finding->context,
-                                .tid = finding->tid,
-                                .waiter = finding->waiter };
+        (struct qh_kick_tried){ .finding = { .rule = finding->rule,
+                                             .coroutine = finding->coroutine,
+                                             .context = finding->context,
+                                             .tid = finding->tid,
+                                             .waiter = finding->waiter } };
     if (kick->tried_count > 1) {
         putchar('\n');
     }
     qh_kick_text_finding(&report, finding, stdout);
     fflush(stdout);
     struct qh_error *error = kick_shown(kick, session, finding);
-    if (error && error->code == QH_ERR_EXITED) {
+    if (qh_error_is_gone(error)) {
         return error;
     }
     if (error && error != qh_error_no_memory()) {
@@ -204,7 +204,8 @@ static void finish(struct qh_kick_run *kick, const struct qh_session *session)
     kick->left = session->findings->count;
     kick->unseen = session->findings->unsettled || session->snapshot->gap_count;
     if (kick->acted) {
-        qh_kick_text_left(&report, kick->left, kick->unseen, stdout);
+        qh_kick_text_left(&report, kick->left, kick->unseen,
+                          qh_kick_is_stuck(kick), stdout);
     }
 }
 
@@ -245,7 +246,7 @@ struct qh_error *qh_kick_hangs(struct qh_kick_run *kick)
 {
     struct qh_error *error = kick_all(kick);
 
-    if (error && error->code == QH_ERR_EXITED && kick->acted) {
+    if (qh_error_is_gone(error) && kick->acted) {
         qh_error_destroy(error);
         tell_end(kick);
         return NULL;

@@ -17,10 +17,9 @@ struct qh_kick_request {
 
 /* A finding that was dealt with, one way or another. */
 struct qh_kick_tried {
-    const char *rule; /* static */
-    struct raddr coroutine, context;
-    pid_t tid, waiter;
-    bool stuck; /* it was kicked, and did not go on */
+    struct qh_finding finding; /* what is not static of it is not set */
+    bool waits;                /* it is over, and its waiter still waits */
+    bool stuck;                /* it is not known to be over */
 };
 
 /* One run over one process. */
@@ -39,6 +38,8 @@ struct qh_kick_run {
     struct qh_ending ending;
 };
 
+/* Whether something that was kicked is not known to have gone on. */
+bool qh_kick_is_stuck(const struct qh_kick_run *run);
 /* Asks on the terminal; without one --yes was asked for before. */
 bool qh_kick_ask(const struct qh_kick_run *run);
 struct qh_report qh_kick_report(const struct qh_snapshot *snapshot,

@@ -79,6 +79,10 @@ struct qh_finding {
  * find out. */
 enum qh_kick qh_finding_kick(const struct qh_finding *finding);
 
+/* The two are of one fault: same rule, same who and where. */
+bool qh_finding_is_same(const struct qh_finding *one,
+                        const struct qh_finding *other);
+
 /* Something good to know that is no fault ("holds the graph write lock"). */
 struct qh_note {
     const char *what;  /* "kernel.stuck", "graph.write-locked", ... */

@@ -194,6 +194,15 @@ struct qh_error *qh_diagnose(const struct qh_snapshot *snapshot,
     return NULL;
 }
 
+bool qh_finding_is_same(const struct qh_finding *one,
+                        const struct qh_finding *other)
+{
+    return !strcmp(one->rule, other->rule) &&
+           qh_raddr_equal(one->coroutine, other->coroutine) &&
+           qh_raddr_equal(one->context, other->context) &&
+           one->tid == other->tid;
+}
+
 void qh_findings_destroy(struct qh_findings *findings)
 {
     if (findings) {

@@ -38,8 +38,9 @@ void qh_kick_text_loops(const struct qh_report *report,
 /* So many loops were notified. */
 void qh_kick_text_notified(const struct qh_report *report, size_t count,
                            FILE *out);
-/* What else hangs after it; `unseen`: not all of it could be looked at. */
+/* What else hangs after it; `unseen`: not all of it could be looked at;
+ * `stuck`: something that was kicked is not known to have gone on. */
 void qh_kick_text_left(const struct qh_report *report, size_t left, bool unseen,
-                       FILE *out);
+                       bool stuck, FILE *out);
 
 #endif

@@ -131,14 +131,19 @@ struct qh_ending_text qh_ending_text(const struct qh_ending *ending)
 static void print_ended(const struct qh_report *report,
                         const struct qh_rescue_outcome *outcome, FILE *out)
 {
-    bool killed = outcome->ending.how == QH_ENDING_KILLED;
+    static const char *const colours[] = {
+        [QH_ENDING_UNKNOWN] = "1;33",
+        [QH_ENDING_EXITED] = "1;32",
+        [QH_ENDING_KILLED] = "1;31",
+    };
     char text[128];
 
     snprintf(text, sizeof(text), "after %s, %s",
              qh_duration(outcome->took_ns).text,
              qh_ending_text(&outcome->ending).text);
-    print_headline(report, killed ? "1;31" : "1;32",
-                   killed ? "KILLED" : "ENDED", text, out);
+    print_headline(report, colours[outcome->ending.how],
+                   outcome->ending.how == QH_ENDING_KILLED ? "KILLED" : "ENDED",
+                   text, out);
 }
 
 void qh_kick_text_outcome(const struct qh_report *report,
@@ -162,6 +167,12 @@ void qh_kick_text_outcome(const struct qh_report *report,
         print_headline(report, "1;31", "STILL STUCK",
                        "what was to be ended is as it was", out);
         break;
+    case QH_RESCUE_UNCLEAR:
+        print_headline(report, "1;33", "UNCLEAR",
+                       "something moves at every look: whether it is over "
+                       "cannot be told",
+                       out);
+        break;
     case QH_RESCUE_ENDED:
         print_ended(report, outcome, out);
         break;
@@ -184,12 +195,15 @@ void qh_kick_text_ended(const struct qh_report *report,
 }
 
 void qh_kick_text_left(const struct qh_report *report, size_t left, bool unseen,
-                       FILE *out)
+                       bool stuck, FILE *out)
 {
     struct qh_wrap wrap;
 
     qh_wrap_begin(&wrap, out, "now");
-    if (!left && unseen) {
+    if (!left && stuck) {
+        qh_wrap_words(&wrap, "no other hang found; what it waits for is told "
+                             "by qhang coroutines");
+    } else if (!left && unseen) {
         qh_wrap_words(&wrap, "no hang seen, but not all could be looked at: "
                              "see qhang diagnose");
     } else if (!left) {

@@ -90,15 +90,6 @@ static struct qh_error *plan_sleep(const struct qh_rescue_view *view,
     return NULL;
 }
 
-bool qh_rescue_is_same(const struct qh_finding *one,
-                       const struct qh_finding *other)
-{
-    return !strcmp(one->rule, other->rule) &&
-           qh_raddr_equal(one->coroutine, other->coroutine) &&
-           qh_raddr_equal(one->context, other->context) &&
-           one->tid == other->tid;
-}
-
 struct qh_error *
 qh_rescue_plan_notify(const struct qh_snapshot *snapshot,
                       const struct qh_rescue_notifier *notifier,

@@ -33,7 +33,7 @@ static const struct qh_finding *find_again(const struct moment *moment,
                                            const struct qh_finding *finding)
 {
     for (size_t i = 0; i < moment->findings->count; i++) {
-        if (qh_rescue_is_same(&moment->findings->items[i], finding)) {
+        if (qh_finding_is_same(&moment->findings->items[i], finding)) {
             return &moment->findings->items[i];
         }
     }

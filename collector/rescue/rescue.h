@@ -65,10 +65,6 @@ qh_rescue_plan_notify(const struct qh_snapshot *snapshot,
                       const struct qh_rescue_notifier *notifier,
                       struct qh_rescue_plan *ret) QH_MUST_CHECK;
 
-/* The two findings are of one fault: same rule, same who and where. */
-bool qh_rescue_is_same(const struct qh_finding *one,
-                       const struct qh_finding *other);
-
 /* Whether the steps are only looked at, or taken. */
 enum qh_rescue_mode { QH_RESCUE_DRY, QH_RESCUE_DO };
 
@@ -111,7 +107,8 @@ struct qh_rescue_outcome {
         QH_RESCUE_UNSTUCK, /* the fault is over, and the waiter has left */
         QH_RESCUE_WAITS,   /* the fault is over, and the waiter still waits */
         QH_RESCUE_STUCK,
-        QH_RESCUE_ENDED /* the process has ended meanwhile: see `ending` */
+        QH_RESCUE_UNCLEAR, /* no look could tell whether it is over */
+        QH_RESCUE_ENDED    /* the process has ended meanwhile: see `ending` */
     } result;
     struct qh_ending ending;
     int64_t took_ns; /* until then; UNKNOWN unless UNSTUCK or ENDED */
@@ -119,16 +116,17 @@ struct qh_rescue_outcome {
 /*
  * Looks, without stopping anything, until the process no longer shows `finding`
  * and the thread that waited has left the wait it was in, for `bound_ns` at
- * most. `before` is the snapshot that the finding was made of. A waiter that is
- * told to wait still may have come back to the same place, if it was seen there
- * by each of many looks.
+ * most. `before` is the snapshot that the finding was made of. A look tells
+ * nothing of a thread that runs: it counts as where it was last seen, and as
+ * gone if it was never seen. A waiter that is told to wait still may have come back to the
+ * same place, if it was seen there by each of many looks.
  */
 struct qh_error *qh_rescue_watch(struct qh_target *target, struct qh_qemu *qemu,
                                  const struct qh_snapshot *before,
                                  const struct qh_finding *finding,
                                  int64_t bound_ns,
                                  struct qh_rescue_outcome *ret) QH_MUST_CHECK;
-/* Whether it went on. */
+/* Whether it is known to have gone on. */
 bool qh_rescue_is_over(const struct qh_rescue_outcome *outcome);
 
 #endif

@@ -7,8 +7,8 @@
 
 /* Between two looks; each costs the target nothing. */
 static const struct timespec look_pause = { .tv_nsec = 10000000 };
-/* So often in a row it must not be seen: one look may fall into a moment in
- * which its thread has just got up. */
+/* So often it must be seen to be gone: one look may fall into a moment in which
+ * its thread has just got up. */
 enum { UNSEEN_LOOKS = 2 };
 
 static int64_t now_ns(void)
@@ -19,39 +19,45 @@ static int64_t now_ns(void)
     return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
-/* The sleeper is still parked in the sleep whose timer was made to fire, for
- * all that could be read; one that sleeps anew has another time to wake. */
-static bool sleeps_on(const struct qh_snapshot *snapshot,
-                      const struct qh_finding *finding)
+/* What one look tells of the fault, or of the waiter. */
+enum sight { SEEN_THERE, SEEN_GONE, NOT_SEEN };
+
+/* The sleeper is still parked in the sleep whose timer was made to fire; one
+ * that sleeps anew has another time to wake. */
+static enum sight look_at_sleeper(const struct qh_snapshot *snapshot,
+                                  const struct qh_finding *finding)
 {
     const struct qh_sleeper *sleeper =
         qh_snapshot_sleeper(snapshot, finding->coroutine);
 
     if (!sleeper) {
         return snapshot->gap_count &&
-               !qh_snapshot_coroutine(snapshot, finding->coroutine);
+                       !qh_snapshot_coroutine(snapshot, finding->coroutine)
+                   ? NOT_SEEN
+                   : SEEN_GONE;
     }
     return sleeper->expire_ns == QH_TIME_UNKNOWN ||
-           sleeper->expire_ns <= QH_RESCUE_LONG_AGO_NS;
+                   sleeper->expire_ns <= QH_RESCUE_LONG_AGO_NS
+               ? SEEN_THERE
+               : SEEN_GONE;
 }
 
 /* Found again; or not, but something looks like it. */
-static bool is_found(const struct qh_findings *findings,
-                     const struct qh_finding *finding)
+static enum sight look_for_finding(const struct qh_findings *findings,
+                                   const struct qh_finding *finding)
 {
     for (size_t i = 0; i < findings->count; i++) {
-        if (qh_rescue_is_same(&findings->items[i], finding)) {
-            return true;
+        if (qh_finding_is_same(&findings->items[i], finding)) {
+            return SEEN_THERE;
         }
     }
-    return findings->unsettled;
+    return findings->unsettled ? NOT_SEEN : SEEN_GONE;
 }
 
-/* A place that a thread waits at: the frame that polls, and for what. */
+/* The frame that a thread waits in. */
 struct place {
     pid_t tid; /* 0: it is in no such wait */
-    enum qh_wait_kind kind;
-    struct raddr object;
+    const char *function;
     uint64_t sp;
 };
 
@@ -70,36 +76,38 @@ static const struct qh_wait *polling_wait(const struct qh_snapshot *snapshot,
     return NULL;
 }
 
-static uint64_t sp_of(const struct qh_backtrace *stack, const char *function)
-{
-    for (size_t i = 0; i < stack->count; i++) {
-        const struct qh_frame *frame = &stack->frames[i];
-        if (frame->function && !strcmp(frame->function, function)) {
-            return frame->sp.value;
-        }
-    }
-    return 0;
-}
-
 static struct place place_of(const struct qh_snapshot *snapshot, pid_t tid)
 {
     const struct qh_thread *thread =
         tid ? qh_snapshot_thread(snapshot, tid) : NULL;
     const struct qh_wait *wait = thread ? polling_wait(snapshot, tid) : NULL;
-    uint64_t sp =
-        wait && wait->function ? sp_of(&thread->stack, wait->function) : 0;
 
-    return sp ? (struct place){ tid, wait->kind, wait->object, sp }
-              : (struct place){ 0 };
+    for (size_t i = 0; wait && wait->function && i < thread->stack.count; i++) {
+        const struct qh_frame *frame = &thread->stack.frames[i];
+        if (frame->function && frame->sp.value &&
+            !strcmp(frame->function, wait->function)) {
+            return (struct place){ tid, wait->function, frame->sp.value };
+        }
+    }
+    return (struct place){ 0 };
 }
 
-static bool is_there(const struct qh_snapshot *snapshot,
-                     const struct place *place)
+static enum sight look_at_waiter(const struct qh_snapshot *snapshot,
+                                 const struct place *place)
 {
-    const struct place now = place_of(snapshot, place->tid);
+    const struct qh_thread *thread = qh_snapshot_thread(snapshot, place->tid);
 
-    return now.tid && now.kind == place->kind && now.sp == place->sp &&
-           qh_raddr_equal(now.object, place->object);
+    if (!place->tid || !thread) {
+        return SEEN_GONE;
+    }
+    for (size_t i = 0; i < thread->stack.count; i++) {
+        const struct qh_frame *frame = &thread->stack.frames[i];
+        if (frame->function && frame->sp.value == place->sp &&
+            !strcmp(frame->function, place->function)) {
+            return SEEN_THERE;
+        }
+    }
+    return thread->stack.count && !thread->stack.cut ? SEEN_GONE : NOT_SEEN;
 }
 
 /* What is looked for, and how far it has come. */
@@ -108,51 +116,80 @@ struct watch {
     const struct qh_finding *finding;
     struct place place;
     int64_t began_ns, bound_ns;
-    bool fault, waiter; /* at the last look */
+    enum sight fault, waiter; /* of the last look that saw them */
+    int64_t gone_ns; /* since when neither was seen there; or UNKNOWN */
+    int gone_looks;  /* that saw both gone since then */
 };
 
 /* Of a sleeper its own state tells, whatever the other threads are at; of a
  * loop only the rules do. */
-static struct qh_error *look(struct watch *watch)
+static struct qh_error *look(struct watch *watch, enum sight *ret_fault,
+                             enum sight *ret_waiter)
 {
     QH_CLEANUP(qh_snapshot_guard) struct qh_snapshot *snapshot = NULL;
     QH_CLEANUP(qh_findings_guard) struct qh_findings *findings = NULL;
 
     QH_TRY(qh_qemu_sample(watch->qemu, &snapshot));
-    watch->waiter = is_there(snapshot, &watch->place);
+    *ret_waiter = look_at_waiter(snapshot, &watch->place);
     if (qh_finding_kick(watch->finding) == QH_KICK_TIMER) {
-        watch->fault = sleeps_on(snapshot, watch->finding);
+        *ret_fault = look_at_sleeper(snapshot, watch->finding);
         return NULL;
     }
     QH_TRY(qh_diagnose(snapshot, &findings));
-    watch->fault = is_found(findings, watch->finding);
+    *ret_fault = look_for_finding(findings, watch->finding);
     return NULL;
 }
 
-static struct qh_error *look_until_gone(struct watch *watch,
-                                        struct qh_rescue_outcome *outcome)
+static void take_look(struct watch *watch, enum sight fault, enum sight waiter)
 {
-    int unseen = 0;
+    if (fault != NOT_SEEN) {
+        watch->fault = fault;
+    }
+    if (waiter != NOT_SEEN) {
+        watch->waiter = waiter;
+    }
+    if (watch->fault != SEEN_GONE || watch->waiter == SEEN_THERE) {
+        watch->gone_ns = QH_TIME_UNKNOWN;
+        watch->gone_looks = 0;
+        return;
+    }
+    if (watch->gone_ns == QH_TIME_UNKNOWN) {
+        watch->gone_ns = now_ns() - watch->began_ns;
+    }
+    watch->gone_looks += fault == SEEN_GONE && waiter == SEEN_GONE;
+}
 
-    while (unseen < UNSEEN_LOOKS) {
-        QH_TRY(look(watch));
-        int64_t took_ns = now_ns() - watch->began_ns;
-        bool there = watch->fault || watch->waiter;
-        if (there && took_ns >= watch->bound_ns) {
-            *outcome = (struct qh_rescue_outcome){
-                .result = watch->fault ? QH_RESCUE_STUCK : QH_RESCUE_WAITS,
-                .took_ns = QH_TIME_UNKNOWN
-            };
-            return NULL;
-        }
-        if (there) {
-            unseen = 0;
-        } else if (!unseen++) {
-            outcome->took_ns = took_ns;
+/* When the time is over. */
+static struct qh_rescue_outcome outcome_of(const struct watch *watch)
+{
+    struct qh_rescue_outcome outcome = { .took_ns = QH_TIME_UNKNOWN };
+
+    if (watch->gone_ns != QH_TIME_UNKNOWN) {
+        outcome.result = QH_RESCUE_UNSTUCK;
+        outcome.took_ns = watch->gone_ns;
+    } else {
+        outcome.result = watch->fault == SEEN_GONE    ? QH_RESCUE_WAITS
+                         : watch->fault == SEEN_THERE ? QH_RESCUE_STUCK
+                                                      : QH_RESCUE_UNCLEAR;
+    }
+    return outcome;
+}
+
+static struct qh_error *look_until_gone(struct watch *watch,
+                                        struct qh_rescue_outcome *ret)
+{
+    while (watch->gone_looks < UNSEEN_LOOKS) {
+        enum sight fault, waiter;
+
+        QH_TRY(look(watch, &fault, &waiter));
+        take_look(watch, fault, waiter);
+        if (watch->gone_looks < UNSEEN_LOOKS &&
+            now_ns() - watch->began_ns >= watch->bound_ns) {
+            break;
         }
         nanosleep(&look_pause, NULL);
     }
-    outcome->result = QH_RESCUE_UNSTUCK;
+    *ret = outcome_of(watch);
     return NULL;
 }
 
@@ -170,12 +207,15 @@ struct qh_error *qh_rescue_watch(struct qh_target *target, struct qh_qemu *qemu,
             place_of(before, finding->waiter ? finding->waiter : finding->tid),
         .began_ns = now_ns(),
         .bound_ns = bound_ns,
+        .fault = NOT_SEEN,
+        .waiter = NOT_SEEN,
+        .gone_ns = QH_TIME_UNKNOWN,
     };
 
     qh_target_leave_running(target, true);
     struct qh_error *error = look_until_gone(&watch, &outcome);
     qh_target_leave_running(target, false);
-    if (error && error->code == QH_ERR_EXITED) {
+    if (qh_error_is_gone(error)) {
         qh_error_destroy(error);
         outcome =
             (struct qh_rescue_outcome){ .result = QH_RESCUE_ENDED,
@@ -192,5 +232,5 @@ bool qh_rescue_is_over(const struct qh_rescue_outcome *outcome)
 {
     return outcome->result == QH_RESCUE_UNSTUCK ||
            (outcome->result == QH_RESCUE_ENDED &&
-            outcome->ending.how != QH_ENDING_KILLED);
+            outcome->ending.how == QH_ENDING_EXITED);
 }

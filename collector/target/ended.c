@@ -9,6 +9,7 @@
 
 #include "target/procfs.h"
 
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -23,6 +24,7 @@ struct pidfd_info_first {
 };
 #define GET_INFO _IOWR(0xff, 11, struct pidfd_info_first)
 enum { INFO_EXIT = 1 << 3 };
+enum { END_MS = 10000 };
 
 int qh_live_open_pidfd(pid_t pid)
 {
@@ -54,10 +56,25 @@ static bool status_from_pidfd(const struct qh_live *live, int *ret)
     return true;
 }
 
+/* Memory is given up first, which is when reading it fails: to take a guest's
+ * apart, and its descriptors, may need a while yet. */
+static void await_end(const struct qh_live *live)
+{
+    struct pollfd end = { .fd = live->pidfd, .events = POLLIN };
+
+    if (live->pidfd >= 0) {
+        poll(&end, 1, END_MS);
+    }
+}
+
 struct qh_ending qh_target_ending(const struct qh_target *target)
 {
     const struct qh_live *live = target->live;
     int status;
+
+    if (live) {
+        await_end(live);
+    }
 
     if (!live || (!status_from_stat(live, &status) &&
                   !status_from_pidfd(live, &status))) {

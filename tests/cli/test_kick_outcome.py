@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 
+import pytest
 from conftest import (CLEAN, FINDING, LIMIT_S, QHANG, Victim, qhang, report,
                       task_states, under, wait_until)
 from kicking import Terminal, assert_goes_on, dry, peek, writes
@@ -26,13 +27,18 @@ def test_sleeper_stays() -> None:
         assert "still stuck" in done.stderr
 
 
-def test_waiter_stays() -> None:
-    """The sleeper is up, and waits for a lock: nobody has gone on yet."""
-    with Victim("wake-lost-behind") as victim:
+@pytest.mark.parametrize("scenario", ["wake-lost-behind",
+                                      "wake-lost-turning"])
+def test_waiter_stays(scenario: str) -> None:
+    """The sleeper is up, and waits for a lock: nobody has gone on yet, and if
+    the waiter wakes up ever so often."""
+    with Victim(scenario) as victim:
         done = qhang("kick", "--yes", "--wait", "0.2", str(victim.pid))
         assert done.returncode == FINDING, done.stderr
         assert "STILL WAITING" in done.stdout
         assert "UNSTUCK" not in done.stdout
+        assert "nothing hangs" not in done.stdout
+        assert "no other hang found" in done.stdout
         assert report(str(victim.pid))["findings"] == []
 
 

@@ -94,6 +94,22 @@ static void test_no_memory(void **state)
     assert_string_equal(error->message, "out of memory");
 }
 
+static void test_gone(void **state)
+{
+    static const enum qh_error_code gone[] = { QH_ERR_EXITED,
+                                               QH_ERR_NO_PROCESS };
+    struct qh_error *error = qh_error_new(QH_ERR_REFUSED, "x");
+
+    assert_false(qh_error_is_gone(error));
+    assert_false(qh_error_is_gone(NULL));
+    qh_error_destroy(error);
+    for (size_t i = 0; i < QH_COUNT(gone); i++) {
+        error = qh_error_new(gone[i], "x");
+        assert_true(qh_error_is_gone(error));
+        qh_error_destroy(error);
+    }
+}
+
 static struct qh_error *fail_if(bool fails, unsigned *reached)
 {
     QH_TRY(fails ? qh_error_new(QH_ERR_ABSENT, "x") : NULL);
@@ -118,6 +134,7 @@ int main(void)
         cmocka_unit_test(test_facts),     cmocka_unit_test(test_errno),
         cmocka_unit_test(test_advice),    cmocka_unit_test(test_codes),
         cmocka_unit_test(test_no_memory), cmocka_unit_test(test_try),
+        cmocka_unit_test(test_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,6 @@
 /* Scenarios of loops that sleep on: work queued, a timer past.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "atomics.h"
-#include "runtime/main_loop.h"
 #include "scenario.h"
 #include "watch.h"
 
@@ -89,38 +88,15 @@ static void run_timer_served(struct world *world)
 
 /* ---- the same beside a main loop that has much to do ---- */
 
-#define TURN_NS INT64_C(10000000)
-
-static struct QEMUTimer turn;
-static int turns_end, turns_ended;
-
-static void turn_cb(void *opaque)
-{
-    if (cfix_load(&turns_end)) {
-        cfix_store(&turns_ended, 1);
-    } else {
-        timer_mod_ns(&turn, qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + TURN_NS);
-    }
-}
-
-static bool turns_are_over(void *opaque)
-{
-    return cfix_load(&turns_ended);
-}
-
 static void run_bh_unnotified_busy(struct world *world)
 {
-    struct AioContext *ctx = qemu_get_aio_context();
-
     run_bh_unnotified(world);
-    timer_init(&turn, ctx->tlg.tl[QEMU_CLOCK_REALTIME], turn_cb, NULL);
-    timer_mod_ns(&turn, qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + TURN_NS);
+    step_main_turns();
 }
 
 static void release_busy_main(struct world *world)
 {
-    cfix_store(&turns_end, 1);
-    watch_until("the main loop's turns are over", turns_are_over, NULL);
+    step_main_turns_no_more();
 }
 
 const struct scenario sc_queue_table[] = {

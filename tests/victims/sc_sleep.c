@@ -105,6 +105,12 @@ static void run_wake_lost_behind(struct world *world)
     step_iothread_rests(world->io1);
 }
 
+static void run_wake_lost_turning(struct world *world)
+{
+    run_wake_lost_behind(world);
+    step_main_turns();
+}
+
 static void run_erased(struct world *world)
 {
     arm_within_wake(world);
@@ -171,6 +177,14 @@ const struct scenario sc_sleep_table[] = {
         .end = END_STUCK,
         .interval = LONG_SLEEP,
         .run = run_wake_lost_behind,
+    },
+    {
+        .name = "wake-lost-turning",
+        .about = "the same, and the main thread's wait wakes up all the time",
+        .coroutines = 4,
+        .end = END_STUCK,
+        .interval = LONG_SLEEP,
+        .run = run_wake_lost_turning,
     },
     {
         .name = "wake-lost-twin",

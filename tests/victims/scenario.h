@@ -121,6 +121,11 @@ void step_reader_stays(struct world *world);
 /* Waits for blockdev-del's return and for the main thread and io0 to rest. */
 void step_went_on(struct world *world);
 
+/* Has the main loop, or the wait within it, turn a hundred times a second, until
+ * told otherwise. */
+void step_main_turns(void);
+void step_main_turns_no_more(void);
+
 /* Ends the program with status 1 unless `holds`: the state was not reached. */
 void step_check(bool holds, const char *what);
 

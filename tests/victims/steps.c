@@ -113,3 +113,35 @@ void step_went_on(struct world *world)
     step_main_rests(world);
     step_iothread_rests(world->io0);
 }
+
+#define TURN_NS INT64_C(10000000)
+
+static struct QEMUTimer turn;
+static int turns_end, turns_ended;
+
+static void turn_cb(void *opaque)
+{
+    if (cfix_load(&turns_end)) {
+        cfix_store(&turns_ended, 1);
+    } else {
+        timer_mod_ns(&turn, qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + TURN_NS);
+    }
+}
+
+static bool turns_are_over(void *opaque)
+{
+    return cfix_load(&turns_ended);
+}
+
+void step_main_turns(void)
+{
+    timer_init(&turn, qemu_get_aio_context()->tlg.tl[QEMU_CLOCK_REALTIME],
+               turn_cb, NULL);
+    timer_mod_ns(&turn, qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + TURN_NS);
+}
+
+void step_main_turns_no_more(void)
+{
+    cfix_store(&turns_end, 1);
+    watch_until("the main loop's turns are over", turns_are_over, NULL);
+}

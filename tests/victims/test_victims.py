@@ -38,7 +38,8 @@ HANGS = {"wake-lost": SYS_PPOLL, "erased": SYS_PPOLL,
          "owner-gone": SYS_FUTEX, "owner-self": SYS_FUTEX,
          "stop-unkicked": SYS_FUTEX}
 # Something is stuck, and the main thread is not.
-SILENT = ["bh-unnotified", "bh-unnotified-busy", "timer-unserved", "rcu-stalled", "copy-lost",
+SILENT = ["bh-unnotified", "bh-unnotified-busy", "timer-unserved",
+          "wake-lost-turning", "rcu-stalled", "copy-lost",
           "timeout-lost", "two-lost", "handoff-lost", "handoff-unwoken",
           "rwlock-stalled", "pool-idle", "throttle-unarmed", "orphan"]
 TWINS = ["wake-lost-twin", "erased-twin", "graph-unkicked-twin"]
