@@ -188,8 +188,7 @@ static struct qh_error *begin(struct qh_watcher *watcher)
 static struct qh_error *unless_ended(struct qh_watcher *watcher,
                                      struct qh_error *error)
 {
-    if (!error ||
-        (error->code != QH_ERR_EXITED && error->code != QH_ERR_NO_PROCESS)) {
+    if (!qh_error_is_gone(error)) {
         return error;
     }
     qh_error_destroy(error);
@@ -230,6 +229,9 @@ static void check_monitor(struct qh_watcher *watcher)
                          "nothing: the watch goes on without it"));
         qh_monitor_destroy(watcher->monitor);
         watcher->monitor = NULL;
+        if (watcher->known_by == QH_KNOWN_BY_MONITOR) {
+            watcher->known_by = QH_KNOWN_BY_LOOK;
+        }
     }
 }
 

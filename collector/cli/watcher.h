@@ -3,20 +3,23 @@
  *
  * Once an interval, the counters of the main thread are read from /proc and its
  * pulse is taken (watch/pulse.h); a QMP monitor is asked, where there is one.
- * That stops nobody, reads no memory and costs some 100 us. Only a suspicion
- * goes on from there, and only as far as it must:
+ * That stops nobody, reads no memory and costs some 100 us. What goes on from
+ * there goes only as far as it must:
  *
- *   the loop has been idle for long      a look (it stops nobody)
+ *   the loop does well, now and then     a look (it stops nobody), for the
+ *                                        loops beside it
+ *   it has been idle for long            a look
  *   it is always seen in one other wait  a look
  *   it stands still in another wait, or  a look, then samples (each stops the
  *   the monitor owes an answer           process for a millisecond)
- *   a look has found a hang, twice       samples
+ *   a look has found a hang, twice       samples; where the loop does well,
+ *                                        if it is there after_ns later, too
  *
  * Where a look has found a hang, the capture is taken before the samples are:
  * the evidence is there first, should somebody end the process. A hang that the
- * samples confirm is counted, logged and has the command run, once; it is over
- * when the loop is seen elsewhere, the monitor has answered, or a later
- * diagnosis does not find it any more.
+ * samples confirm is counted, logged and has the command run, once. That the
+ * loop is seen elsewhere, or the monitor has answered, leads to a look at once;
+ * it is over when samples that settle do not find it any more.
  *
  * A suspicion that comes to nothing is put off: twice as long each time, up to
  * a minute, and a look never takes more than a two-thousandth of a CPU.

@@ -27,38 +27,48 @@ struct inquiry {
     char capture[PATH_MAX]; /* "" while there is none */
 };
 
-static void put_off(struct qh_watcher *watcher, struct qh_backoff *backoff,
-                    int64_t cost_ns)
+/* What the samples of a hang cost, and what is kept of it, is not counted: that
+ * comes once. What stands, or may be a hang, is looked at again in time. */
+static void put_off(struct qh_watcher *watcher, struct qh_backoff *backoff)
 {
     int64_t delay = 2 * backoff->delay_ns;
+    int64_t cost = watcher->glance_ns * COST_TIMES;
 
     if (delay < watcher->request->after_ns) {
         delay = watcher->request->after_ns;
     }
     backoff->delay_ns = delay < MAX_DELAY_NS ? delay : MAX_DELAY_NS;
-    delay = cost_ns * COST_TIMES;
-    backoff->next_ns = qh_watcher_now() +
-                       (delay > backoff->delay_ns ? delay : backoff->delay_ns);
+    delay = cost > backoff->delay_ns ? cost : backoff->delay_ns;
+    if (watcher->known_count && delay > MAX_DELAY_NS) {
+        delay = MAX_DELAY_NS;
+    }
+    if (watcher->candidate_ns) {
+        delay = watcher->request->after_ns;
+    }
+    backoff->next_ns = qh_watcher_now() + delay;
 }
 
-static bool is_same(const struct qh_finding *a, const struct qh_finding *b)
+/* What tells it from others, without anything that a snapshot owns. */
+static struct qh_finding print_of(const struct qh_finding *finding)
 {
-    return !strcmp(a->rule, b->rule) && a->tid == b->tid &&
-           qh_raddr_equal(a->coroutine, b->coroutine);
+    return (struct qh_finding){ .rule = finding->rule,
+                                .tid = finding->tid,
+                                .coroutine = finding->coroutine,
+                                .context = finding->context };
 }
 
 static bool is_known(const struct qh_watcher *watcher,
                      const struct qh_finding *finding)
 {
     for (size_t i = 0; i < watcher->known_count; i++) {
-        if (is_same(&watcher->known[i], finding)) {
+        if (qh_finding_is_same(&watcher->known[i], finding)) {
             return true;
         }
     }
     return false;
 }
 
-/* They are over: tells it of those that `findings`, or NULL, do not have. */
+/* Tells of those that `findings` do not have that they are over. */
 static void forget(struct qh_watcher *watcher,
                    const struct qh_findings *findings)
 {
@@ -66,8 +76,9 @@ static void forget(struct qh_watcher *watcher,
 
     for (size_t i = 0; i < watcher->known_count; i++) {
         bool stands = false;
-        for (size_t j = 0; findings && j < findings->count; j++) {
-            stands |= is_same(&watcher->known[i], &findings->items[j]);
+        for (size_t j = 0; j < findings->count; j++) {
+            stands |=
+                qh_finding_is_same(&watcher->known[i], &findings->items[j]);
         }
         if (stands) {
             watcher->known[kept++] = watcher->known[i];
@@ -118,8 +129,7 @@ static bool name_capture(const struct qh_watcher *watcher, char *ret,
 /* Whether it ends the watch: the process is gone, or there is no memory. */
 static bool is_final(const struct qh_error *error)
 {
-    return error->code == QH_ERR_EXITED || error->code == QH_ERR_NO_PROCESS ||
-           error->code == QH_ERR_MEMORY;
+    return qh_error_is_gone(error) || error->code == QH_ERR_MEMORY;
 }
 
 static struct qh_error *write_capture(struct inquiry *inquiry, const char *path)
@@ -207,10 +217,7 @@ static struct qh_error *tell(struct inquiry *inquiry,
         }
         worst = worst ? worst : finding;
         watcher->found++;
-        watcher->known[watcher->known_count++] =
-            (struct qh_finding){ .rule = finding->rule,
-                                 .tid = finding->tid,
-                                 .coroutine = finding->coroutine };
+        watcher->known[watcher->known_count++] = print_of(finding);
         count(watcher, finding->rule);
         qh_journal_hang(watcher->pid, finding, summary, inquiry->capture);
         if (worst == finding) {
@@ -234,56 +241,105 @@ static bool has_new(const struct qh_watcher *watcher,
     return false;
 }
 
-/* The samples, and what they come to. */
-static struct qh_error *sample(struct inquiry *inquiry)
+/* What the glance has seen twice: one that is known, or one that is not. */
+static const struct qh_finding *glimpsed(const struct inquiry *inquiry,
+                                         bool known)
+{
+    const struct qh_findings *before = inquiry->session.before;
+
+    for (size_t i = 0; before && i < before->count; i++) {
+        const struct qh_finding *finding = &before->items[i];
+        if (finding->samples > 1 &&
+            is_known(inquiry->watcher, finding) == known) {
+            return finding;
+        }
+    }
+    return NULL;
+}
+
+/* The samples, and what they come to. `suspected` is new, or NULL. */
+static struct qh_error *sample(struct inquiry *inquiry,
+                               const struct qh_finding *suspected)
 {
     struct qh_watcher *watcher = inquiry->watcher;
     struct qh_session *session = &inquiry->session;
-    const struct qh_finding *suspected = qh_session_suspected(session);
 
-    if (suspected && !is_known(watcher, suspected)) {
+    if (suspected) {
         QH_TRY(capture(inquiry));
     }
     QH_TRY(qh_session_sample(watcher->qemu, session));
     qh_pulse_learn(&watcher->pulse, session->snapshot);
-    forget(watcher, session->findings);
+    /* What does not settle, or cannot be read, may stand all the same. */
+    bool sure = !session->findings->unsettled && !session->snapshot->gap_count;
+    if (sure) {
+        forget(watcher, session->findings);
+    }
     if (has_new(watcher, session->findings)) {
         QH_TRY(capture(inquiry));
         QH_TRY(tell(inquiry, session->findings));
-    } else if (*inquiry->capture) {
+    } else if (suspected && sure) {
         qh_journal_over(watcher->pid, suspected, true, 0);
     }
     return NULL;
 }
 
-/* `stops`: it is suspicious enough to stop it even if the look, which sees
- * less, has found nothing; unless the loop turns out to be at home. */
-static struct qh_error *inquire(struct inquiry *inquiry, bool owes, bool stops)
+/* Beside a main loop that does well a state of a moment is no hang yet. */
+static bool is_lasting(struct qh_watcher *watcher,
+                       const struct qh_finding *suspected)
+{
+    int64_t now = qh_watcher_now();
+
+    if (!watcher->candidate_ns ||
+        !qh_finding_is_same(&watcher->candidate, suspected)) {
+        watcher->candidate = print_of(suspected);
+        watcher->candidate_ns = now;
+    }
+    return now - watcher->candidate_ns >= watcher->request->after_ns;
+}
+
+/* How a diagnosis came about. */
+struct cause {
+    enum qh_suspicion suspicion;
+    bool owes;  /* the monitor does an answer */
+    bool stops; /* suspicious enough to stop it even if the look, which sees
+                 * less, has found nothing; unless the loop is at home */
+};
+
+static struct qh_error *inquire(struct inquiry *inquiry,
+                                const struct cause *cause)
 {
     struct qh_watcher *watcher = inquiry->watcher;
     struct qh_session *session = &inquiry->session;
+    int64_t cpu_ns = qh_watcher_cpu();
 
     QH_TRY(qh_session_glance(watcher->target, watcher->qemu, session));
+    watcher->glance_ns = qh_watcher_cpu() - cpu_ns;
     qh_pulse_learn(&watcher->pulse, session->snapshot);
-    const struct qh_finding *suspected = qh_session_suspected(session);
-    if (suspected && is_known(watcher, suspected)) {
+    const struct qh_finding *suspected = glimpsed(inquiry, false);
+    if (!suspected && glimpsed(inquiry, true)) {
+        watcher->candidate_ns = 0;
         return NULL; /* it stands, and all has been said */
     }
+    if (suspected && cause->suspicion == QH_SUSPICION_NONE && !cause->owes &&
+        !is_lasting(watcher, suspected)) {
+        return NULL;
+    }
+    watcher->candidate_ns = 0;
     /* That a known one is over, only a stop tells for sure. */
-    bool sure = owes || watcher->known_count ||
-                (stops && !qh_pulse_is_home(&watcher->pulse));
-    return suspected || sure ? sample(inquiry) : NULL;
+    bool sure = cause->owes || watcher->known_count ||
+                (cause->stops && !qh_pulse_is_home(&watcher->pulse));
+    return suspected || sure ? sample(inquiry, suspected) : NULL;
 }
 
 /* An error of the diagnosis is told, and tried again later; an end is none. */
-static struct qh_error *diagnose(struct qh_watcher *watcher, bool owes,
-                                 bool stops)
+static struct qh_error *diagnose(struct qh_watcher *watcher,
+                                 const struct cause *cause)
 {
     struct inquiry inquiry = { .watcher = watcher,
                                .session = QH_SESSION_EMPTY };
     struct timespec now;
     uint64_t found = watcher->found;
-    struct qh_error *error = inquire(&inquiry, owes, stops);
+    struct qh_error *error = inquire(&inquiry, cause);
 
     qh_session_deinit(&inquiry.session);
     clock_gettime(CLOCK_REALTIME, &now);
@@ -321,8 +377,8 @@ struct qh_error *qh_watcher_meet(struct qh_watcher *watcher)
     return error;
 }
 
-/* A stall that was a hang is over when the loop is seen in another place, or
- * the monitor has answered. */
+/* A stall that was a hang may be over when the loop is seen in another place,
+ * or the monitor has answered: the next look tells, which comes at once. */
 static void see_progress(struct qh_watcher *watcher)
 {
     const struct qh_reading *last = &watcher->pulse.last;
@@ -334,8 +390,8 @@ static void see_progress(struct qh_watcher *watcher)
 
     if (watcher->known_count && watcher->known_by != QH_KNOWN_BY_LOOK &&
         (watcher->known_by == QH_KNOWN_BY_MONITOR ? answered : elsewhere)) {
-        forget(watcher, NULL);
-        qh_watcher_tell_metrics(watcher);
+        watcher->known_by = QH_KNOWN_BY_LOOK;
+        watcher->well.next_ns = watcher->stall.next_ns = 0;
     }
 }
 
@@ -346,28 +402,29 @@ static bool owes_answer(const struct qh_watcher *watcher, int64_t now_ns)
 }
 
 static enum qh_known_by known_by(const struct qh_watcher *watcher,
-                                 enum qh_suspicion suspicion, bool owes)
+                                 const struct cause *cause)
 {
-    if (owes) {
+    if (cause->owes) {
         return QH_KNOWN_BY_MONITOR;
     }
-    return suspicion >= QH_SUSPICION_TURNS && !qh_pulse_is_home(&watcher->pulse)
+    return cause->suspicion >= QH_SUSPICION_TURNS &&
+                   !qh_pulse_is_home(&watcher->pulse)
                ? QH_KNOWN_BY_STALL
                : QH_KNOWN_BY_LOOK;
 }
 
 struct qh_error *qh_watcher_follow(struct qh_watcher *watcher, int64_t now_ns)
 {
-    bool owes = owes_answer(watcher, now_ns);
-    enum qh_suspicion suspicion =
-        qh_pulse_suspicion(&watcher->pulse, now_ns, watcher->request->after_ns);
-    bool stands_still = owes || suspicion == QH_SUSPICION_STALLED;
-    struct qh_backoff *backoff =
-        stands_still ? &watcher->stall : &watcher->well;
-    int64_t cpu_ns = qh_watcher_cpu();
+    struct cause cause = {
+        .suspicion = qh_pulse_suspicion(&watcher->pulse, now_ns,
+                                        watcher->request->after_ns),
+        .owes = owes_answer(watcher, now_ns),
+    };
+    cause.stops = cause.owes || cause.suspicion == QH_SUSPICION_STALLED;
+    struct qh_backoff *backoff = cause.stops ? &watcher->stall : &watcher->well;
 
     see_progress(watcher);
-    if (suspicion == QH_SUSPICION_NONE && !owes &&
+    if (cause.suspicion == QH_SUSPICION_NONE && !cause.owes &&
         now_ns >= watcher->stall.next_ns) {
         watcher->stall.delay_ns = 0;
     }
@@ -376,10 +433,13 @@ struct qh_error *qh_watcher_follow(struct qh_watcher *watcher, int64_t now_ns)
         return NULL;
     }
     uint64_t found = watcher->found;
-    struct qh_error *error = diagnose(watcher, owes, stands_still);
+    size_t known = watcher->known_count;
+    struct qh_error *error = diagnose(watcher, &cause);
     if (found != watcher->found) {
-        watcher->known_by = known_by(watcher, suspicion, owes);
+        watcher->known_by = known_by(watcher, &cause);
+    } else if (known != watcher->known_count) {
+        qh_watcher_tell_metrics(watcher);
     }
-    put_off(watcher, backoff, qh_watcher_cpu() - cpu_ns);
+    put_off(watcher, backoff);
     return error;
 }

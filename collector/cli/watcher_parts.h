@@ -18,7 +18,7 @@ enum { QH_COMPLAINT_NONE = -1 };
 enum qh_known_by {
     QH_KNOWN_BY_STALL,   /* of the main loop: until it is seen elsewhere */
     QH_KNOWN_BY_MONITOR, /* until it answers */
-    QH_KNOWN_BY_LOOK     /* the main loop does well: until a look finds none */
+    QH_KNOWN_BY_LOOK     /* the main loop does well: until samples find none */
 };
 
 /* A suspicion that came to nothing is not looked into again before `next_ns`.
@@ -43,8 +43,15 @@ struct qh_watcher {
     struct qh_pulse pulse;
     /* Of a main loop that is at rest or turns, and of one that stands. */
     struct qh_backoff well, stall;
+    int64_t glance_ns; /* CPU time that the last look took */
 
-    /* The hangs that stand; what is not static of them is not set. */
+    /* What a look has found beside a main loop that does well: it counts if it
+     * is there as long as a main loop would have to stand. Of findings what is
+     * not static is not set. */
+    struct qh_finding candidate;
+    int64_t candidate_ns; /* when it was first found; 0: there is none */
+
+    /* The hangs that stand. */
     struct qh_finding known[QH_MAX_KNOWN];
     size_t known_count;
     int64_t known_ns;  /* when the diagnosis that found them was over */

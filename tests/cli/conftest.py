@@ -38,9 +38,16 @@ VERDICTS = (CLEAN, FINDING, INCOMPLETE, FAILED)
 LIMIT_S = 120
 
 
+JOURNAL = Path("/run/systemd/journal/socket")
+WITHOUT_JOURNAL = ["unshare", "-m", "--propagation", "private", "sh", "-c",
+                   f'mount -t tmpfs none {JOURNAL.parent} && exec "$@"', "sh"]
+
+
 def under() -> list[str]:
-    """What qhang is run with."""
-    return shlex.split(os.environ.get("QHANG_UNDER", ""))
+    """What qhang is run with; where there is a journal, without it, so that
+    what it would tell there comes on stderr."""
+    return [*(WITHOUT_JOURNAL if JOURNAL.exists() else []),
+            *shlex.split(os.environ.get("QHANG_UNDER", ""))]
 
 
 def qhang(*args: str | Path, **kwargs: Any) -> subprocess.CompletedProcess:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Iterator
 
 import pytest
-from conftest import CLEAN, FAILED, FINDING, Victim, refuses, wait_until
+from conftest import (CLEAN, FAILED, FINDING, Victim, qhang, refuses,
+                      wait_until)
 from watching import Watch, held_back, begin, sleeps, sleeps_at_rest
 
 
@@ -99,6 +100,23 @@ def test_monitor_hangs_up(monitor: Monitor, tmp_path: Path) -> None:
         wait_until(lambda: "hung up" in watch.told(), "it is told")
         begin(child)
         wait_until(lambda: watch.sees("sleep.wake-lost"), "it is seen")
+        assert watch.end() == FINDING
+
+
+def test_monitor_hangs_up_within_a_hang(monitor: Monitor,
+                                        tmp_path: Path) -> None:
+    """What its silence has led to is over without its answer, too."""
+    monitor.answers = False
+    with Victim("bh-unnotified-busy") as victim, \
+            Watch(tmp_path, str(victim.pid), "--qmp",
+                  str(monitor.path)) as watch:
+        wait_until(lambda: watch.sees("aio.queued-unnotified"), "it is seen")
+        monitor.close()
+        wait_until(lambda: "hung up" in watch.told(), "it is told")
+        assert qhang("kick", "--yes", str(victim.pid)).returncode == CLEAN
+        wait_until(lambda: watch.samples()["qhang_hung"] == 0,
+                   "it is over", 90)
+        assert watch.told().count(": goes on") == 1
         assert watch.end() == FINDING
 
 
