@@ -1,31 +1,13 @@
 /* Watching one QEMU: what becomes of a suspicion.
  * SPDX-License-Identifier: GPL-2.0-or-later */
-#include "base/units.h"
-#include "capture/capture.h"
 #include "cli/journal.h"
 #include "cli/watcher_parts.h"
-#include "report/escape.h"
 
-#include <errno.h>
-#include <limits.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #define MAX_DELAY_NS INT64_C(60000000000)
 /* What a look has cost is waited for so many times over: 0.05 % of a CPU. */
 enum { COST_TIMES = 2000 };
-/* Of one run: a process that hangs again and again must not fill the disk. */
-enum { MAX_CAPTURES = 10 };
-
-/* One diagnosis, from the first look to what is told of it. */
-struct inquiry {
-    struct qh_watcher *watcher;
-    struct qh_session session;
-    char capture[PATH_MAX]; /* "" while there is none */
-};
 
 /* What the samples of a hang cost, and what is kept of it, is not counted: that
  * comes once. What stands, or may be a hang, is looked at again in time. */
@@ -48,201 +30,8 @@ static void put_off(struct qh_watcher *watcher, struct qh_backoff *backoff)
     backoff->next_ns = qh_watcher_now() + delay;
 }
 
-/* What tells it from others, without anything that a snapshot owns. */
-static struct qh_finding print_of(const struct qh_finding *finding)
-{
-    return (struct qh_finding){ .rule = finding->rule,
-                                .tid = finding->tid,
-                                .coroutine = finding->coroutine,
-                                .context = finding->context };
-}
-
-static bool is_known(const struct qh_watcher *watcher,
-                     const struct qh_finding *finding)
-{
-    for (size_t i = 0; i < watcher->known_count; i++) {
-        if (qh_finding_is_same(&watcher->known[i], finding)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Tells of those that `findings` do not have that they are over. */
-static void forget(struct qh_watcher *watcher,
-                   const struct qh_findings *findings)
-{
-    size_t kept = 0;
-
-    for (size_t i = 0; i < watcher->known_count; i++) {
-        bool stands = false;
-        for (size_t j = 0; j < findings->count; j++) {
-            stands |=
-                qh_finding_is_same(&watcher->known[i], &findings->items[j]);
-        }
-        if (stands) {
-            watcher->known[kept++] = watcher->known[i];
-            continue;
-        }
-        qh_journal_over(watcher->pid, &watcher->known[i], false,
-                        qh_watcher_now() - watcher->known_ns);
-    }
-    watcher->known_count = kept;
-}
-
-static void count(struct qh_watcher *watcher, const char *rule)
-{
-    for (size_t i = 0; i < watcher->hangs_count; i++) {
-        if (!strcmp(watcher->hangs[i].rule, rule)) {
-            watcher->hangs[i].count++;
-            return;
-        }
-    }
-    if (watcher->hangs_count < QH_MAX_RULES) {
-        watcher->hangs[watcher->hangs_count++] =
-            (struct qh_metric_hangs){ rule, 1 };
-    }
-}
-
-/* The file of the next capture; false when there is to be none. */
-static bool name_capture(const struct qh_watcher *watcher, char *ret,
-                         size_t size)
-{
-    const char *path = watcher->request->capture;
-    struct stat stat_;
-    char when[32];
-    time_t now = time(NULL);
-    struct tm parts;
-
-    if (!path || watcher->captures >= MAX_CAPTURES) {
-        return false;
-    }
-    if (stat(path, &stat_) < 0 || !S_ISDIR(stat_.st_mode)) {
-        return (size_t)snprintf(ret, size, "%s", path) < size;
-    }
-    gmtime_r(&now, &parts);
-    strftime(when, sizeof(when), "%Y%m%dT%H%M%SZ", &parts);
-    return (size_t)snprintf(ret, size, "%s/qhang-%d-%s.core", path,
-                            (int)watcher->pid, when) < size;
-}
-
-/* Whether it ends the watch: the process is gone, or there is no memory. */
-static bool is_final(const struct qh_error *error)
-{
-    return qh_error_is_gone(error) || error->code == QH_ERR_MEMORY;
-}
-
-static struct qh_error *write_capture(struct inquiry *inquiry, const char *path)
-{
-    QH_CLEANUP(qh_target_guard) struct qh_target *target = NULL;
-    const struct qh_capture_options options = { .tool_version = QHANG_VERSION };
-    struct qh_capture_result result;
-
-    /* One of its own: what it reads is not what the session has read. */
-    QH_TRY(qh_target_open_live(inquiry->watcher->pid, NULL, &target));
-    QH_TRY(qh_capture(target, path, &options, &result));
-    inquiry->watcher->captures++;
-    strcpy(inquiry->capture, path);
-    return NULL;
-}
-
-/* That it could not be taken keeps nobody from the rest. */
-static struct qh_error *capture(struct inquiry *inquiry)
-{
-    char path[PATH_MAX];
-
-    if (*inquiry->capture ||
-        !name_capture(inquiry->watcher, path, sizeof(path))) {
-        return NULL;
-    }
-    struct qh_error *error = write_capture(inquiry, path);
-    if (!error || is_final(error)) {
-        return error;
-    }
-    qh_watcher_complain(inquiry->watcher, error);
-    return NULL;
-}
-
-/* `text` safe to print; malloc'd, or NULL. */
-static char *escaped(const char *text)
-{
-    char *safe = NULL;
-    size_t bytes = 0;
-    FILE *out = open_memstream(&safe, &bytes);
-    struct qh_rune rune;
-
-    if (!out) {
-        return NULL;
-    }
-    while ((rune = qh_rune_at(text)).bytes) {
-        qh_print_rune(text, rune, out);
-        text += rune.bytes;
-    }
-    fclose(out);
-    return safe;
-}
-
-static struct qh_error *run_command(struct inquiry *inquiry,
-                                    const struct qh_finding *finding,
-                                    const char *summary)
-{
-    struct qh_watcher *watcher = inquiry->watcher;
-    const struct qh_hook_facts facts = { .pid = watcher->pid,
-                                         .rule = finding->rule,
-                                         .capture = inquiry->capture,
-                                         .summary = summary };
-
-    return watcher->request->command
-               ? qh_hook_run(&watcher->hook, watcher->request->command, &facts)
-               : NULL;
-}
-
-/* What is found for the first time is told, and the command run for the worst
- * of it. */
-static struct qh_error *tell(struct inquiry *inquiry,
-                             const struct qh_findings *findings)
-{
-    struct qh_watcher *watcher = inquiry->watcher;
-    const struct qh_finding *worst = NULL;
-
-    for (size_t i = 0; i < findings->count; i++) {
-        const struct qh_finding *finding = &findings->items[i];
-        if (is_known(watcher, finding) ||
-            watcher->known_count == QH_MAX_KNOWN) {
-            continue;
-        }
-        QH_CLEANUP(qh_free_guard) char *summary = escaped(finding->summary);
-        if (!summary) {
-            return qh_error_no_memory();
-        }
-        worst = worst ? worst : finding;
-        watcher->found++;
-        watcher->known[watcher->known_count++] = print_of(finding);
-        count(watcher, finding->rule);
-        qh_journal_hang(watcher->pid, finding, summary, inquiry->capture);
-        if (worst == finding) {
-            struct qh_error *error = run_command(inquiry, finding, summary);
-            if (error) {
-                qh_watcher_complain(watcher, error);
-            }
-        }
-    }
-    return NULL;
-}
-
-static bool has_new(const struct qh_watcher *watcher,
-                    const struct qh_findings *findings)
-{
-    for (size_t i = 0; i < findings->count; i++) {
-        if (!is_known(watcher, &findings->items[i])) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* What the glance has seen twice: one that is known, or one that is not. */
-static const struct qh_finding *glimpsed(const struct inquiry *inquiry,
+static const struct qh_finding *glimpsed(const struct qh_inquiry *inquiry,
                                          bool known)
 {
     const struct qh_findings *before = inquiry->session.before;
@@ -250,7 +39,7 @@ static const struct qh_finding *glimpsed(const struct inquiry *inquiry,
     for (size_t i = 0; before && i < before->count; i++) {
         const struct qh_finding *finding = &before->items[i];
         if (finding->samples > 1 &&
-            is_known(inquiry->watcher, finding) == known) {
+            qh_watcher_knows(inquiry->watcher, finding) == known) {
             return finding;
         }
     }
@@ -258,25 +47,25 @@ static const struct qh_finding *glimpsed(const struct inquiry *inquiry,
 }
 
 /* The samples, and what they come to. `suspected` is new, or NULL. */
-static struct qh_error *sample(struct inquiry *inquiry,
+static struct qh_error *sample(struct qh_inquiry *inquiry,
                                const struct qh_finding *suspected)
 {
     struct qh_watcher *watcher = inquiry->watcher;
     struct qh_session *session = &inquiry->session;
 
     if (suspected) {
-        QH_TRY(capture(inquiry));
+        QH_TRY(qh_inquiry_capture(inquiry));
     }
     QH_TRY(qh_session_sample(watcher->qemu, session));
     qh_pulse_learn(&watcher->pulse, session->snapshot);
     /* What does not settle, or cannot be read, may stand all the same. */
     bool sure = !session->findings->unsettled && !session->snapshot->gap_count;
     if (sure) {
-        forget(watcher, session->findings);
+        qh_watcher_forget(watcher, session->findings);
     }
-    if (has_new(watcher, session->findings)) {
-        QH_TRY(capture(inquiry));
-        QH_TRY(tell(inquiry, session->findings));
+    if (qh_watcher_has_new(watcher, session->findings)) {
+        QH_TRY(qh_inquiry_capture(inquiry));
+        QH_TRY(qh_inquiry_tell(inquiry, session->findings));
     } else if (suspected && sure) {
         qh_journal_over(watcher->pid, suspected, true, 0);
     }
@@ -291,7 +80,7 @@ static bool is_lasting(struct qh_watcher *watcher,
 
     if (!watcher->candidate_ns ||
         !qh_finding_is_same(&watcher->candidate, suspected)) {
-        watcher->candidate = print_of(suspected);
+        watcher->candidate = qh_watcher_print(suspected);
         watcher->candidate_ns = now;
     }
     return now - watcher->candidate_ns >= watcher->request->after_ns;
@@ -300,12 +89,12 @@ static bool is_lasting(struct qh_watcher *watcher,
 /* How a diagnosis came about. */
 struct cause {
     enum qh_suspicion suspicion;
-    bool owes;  /* the monitor does an answer */
+    bool owes;  /* the monitor owes an answer */
     bool stops; /* suspicious enough to stop it even if the look, which sees
                  * less, has found nothing; unless the loop is at home */
 };
 
-static struct qh_error *inquire(struct inquiry *inquiry,
+static struct qh_error *inquire(struct qh_inquiry *inquiry,
                                 const struct cause *cause)
 {
     struct qh_watcher *watcher = inquiry->watcher;
@@ -335,8 +124,8 @@ static struct qh_error *inquire(struct inquiry *inquiry,
 static struct qh_error *diagnose(struct qh_watcher *watcher,
                                  const struct cause *cause)
 {
-    struct inquiry inquiry = { .watcher = watcher,
-                               .session = QH_SESSION_EMPTY };
+    struct qh_inquiry inquiry = { .watcher = watcher,
+                                  .session = QH_SESSION_EMPTY };
     struct timespec now;
     uint64_t found = watcher->found;
     struct qh_error *error = inquire(&inquiry, cause);
@@ -351,7 +140,7 @@ static struct qh_error *diagnose(struct qh_watcher *watcher,
         watcher->known_sp = watcher->pulse.last.sp;
         qh_watcher_tell_metrics(watcher);
     }
-    if (error && !is_final(error)) {
+    if (error && !qh_watcher_is_final(error)) {
         watcher->diagnoses_failed++;
         qh_watcher_complain(watcher, error);
         return NULL;
@@ -364,8 +153,8 @@ static struct qh_error *diagnose(struct qh_watcher *watcher,
 
 struct qh_error *qh_watcher_meet(struct qh_watcher *watcher)
 {
-    struct inquiry inquiry = { .watcher = watcher,
-                               .session = QH_SESSION_EMPTY };
+    struct qh_inquiry inquiry = { .watcher = watcher,
+                                  .session = QH_SESSION_EMPTY };
     struct qh_error *error =
         qh_session_glance(watcher->target, watcher->qemu, &inquiry.session);
 

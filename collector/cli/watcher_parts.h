@@ -1,4 +1,4 @@
-/* What the two halves of the watcher share: when, and what then.
+/* What the files of the watcher share: when, what then, and what is told.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #ifndef QH_WATCHER_PARTS_H
 #define QH_WATCHER_PARTS_H
@@ -9,6 +9,8 @@
 #include "cli/session.h"
 #include "cli/watcher.h"
 #include "watch/pulse.h"
+
+#include <limits.h>
 
 /* So many hangs at once are told apart. */
 enum { QH_MAX_KNOWN = 16, QH_MAX_RULES = 32 };
@@ -82,5 +84,36 @@ struct qh_error *qh_watcher_meet(struct qh_watcher *watcher) QH_MUST_CHECK;
  */
 struct qh_error *qh_watcher_follow(struct qh_watcher *watcher,
                                    int64_t now_ns) QH_MUST_CHECK;
+
+/* One diagnosis, from the first look to what is told of it. */
+struct qh_inquiry {
+    struct qh_watcher *watcher;
+    struct qh_session session;
+    char capture[PATH_MAX]; /* "" while there is none */
+};
+
+/* --- what is kept, and told (watcher_tell.c) --- */
+
+/* What tells it from others, without anything that a snapshot owns. */
+struct qh_finding qh_watcher_print(const struct qh_finding *finding);
+/* Whether it has been told, and is not over. */
+bool qh_watcher_knows(const struct qh_watcher *watcher,
+                      const struct qh_finding *finding);
+/* Tells of those that `findings` do not have that they are over. */
+void qh_watcher_forget(struct qh_watcher *watcher,
+                       const struct qh_findings *findings);
+/* Whether it ends the watch: the process is gone, or there is no memory. */
+bool qh_watcher_is_final(const struct qh_error *error);
+/* Keeps a capture, unless there is one already or there is to be none; that it
+ * could not be taken is told, and is no error unless it is final. */
+struct qh_error *qh_inquiry_capture(struct qh_inquiry *inquiry) QH_MUST_CHECK;
+/* Whether there is one that has not been told. */
+bool qh_watcher_has_new(const struct qh_watcher *watcher,
+                        const struct qh_findings *findings);
+/* What is found for the first time is told, and the command run for the worst
+ * of it. */
+struct qh_error *
+qh_inquiry_tell(struct qh_inquiry *inquiry,
+                const struct qh_findings *findings) QH_MUST_CHECK;
 
 #endif
