@@ -12,8 +12,9 @@
  *   it is always seen in one other wait  a look
  *   it stands still in another wait, or  a look, then samples (each stops the
  *   the monitor owes an answer           process for a millisecond)
- *   a look has found a hang, twice       samples; where the loop does well,
- *                                        if it is there after_ns later, too
+ *   a look has found a hang, twice       samples; where the loop does well or
+ *                                        is idle, if it is there after_ns
+ *                                        later, too
  *
  * Where a look has found a hang, the capture is taken before the samples are:
  * the evidence is there first, should somebody end the process. A hang that the

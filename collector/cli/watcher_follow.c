@@ -94,6 +94,14 @@ struct cause {
                  * less, has found nothing; unless the loop is at home */
 };
 
+/* The look may have told only now where the loop is at home. */
+static bool does_well(const struct qh_watcher *watcher,
+                      const struct cause *cause)
+{
+    return cause->suspicion == QH_SUSPICION_NONE ||
+           qh_pulse_is_home(&watcher->pulse);
+}
+
 static struct qh_error *inquire(struct qh_inquiry *inquiry,
                                 const struct cause *cause)
 {
@@ -109,7 +117,7 @@ static struct qh_error *inquire(struct qh_inquiry *inquiry,
         watcher->candidate_ns = 0;
         return NULL; /* it stands, and all has been said */
     }
-    if (suspected && cause->suspicion == QH_SUSPICION_NONE && !cause->owes &&
+    if (suspected && !cause->stops && does_well(watcher, cause) &&
         !is_lasting(watcher, suspected)) {
         return NULL;
     }

@@ -26,9 +26,12 @@ struct pidfd_info_first {
 enum { INFO_EXIT = 1 << 3 };
 enum { END_MS = 10000 };
 
-int qh_live_open_pidfd(pid_t pid)
+bool qh_live_open_pidfd(struct qh_live *live)
 {
-    return (int)syscall(SYS_pidfd_open, pid, 0);
+    if (live->pidfd < 0) {
+        live->pidfd = (int)syscall(SYS_pidfd_open, live->pid, 0);
+    }
+    return live->pidfd >= 0;
 }
 
 static bool status_from_stat(const struct qh_live *live, int *ret)

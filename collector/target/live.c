@@ -200,7 +200,6 @@ static struct qh_error *open_proc(struct qh_live *live, pid_t pid)
         live->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     }
     live->pid = (pid_t)group;
-    live->pidfd = qh_live_open_pidfd(live->pid);
     live->tasks = openat(live->dir, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return live->dir < 0 || live->tasks < 0 ? no_process(pid) : NULL;
 }

@@ -49,7 +49,7 @@ struct qh_live {
     int tasks;   /* /proc/PID/task */
     int maps;    /* /proc/PID/maps, of the present stop, else -1 */
     int pagemap; /* /proc/PID/pagemap, once it was asked for, else -1 */
-    int pidfd;   /* -1 where the kernel has none (before 5.3) */
+    int pidfd;   /* once an eventfd was asked for, else -1 */
     int64_t stop_bound_ns;
     bool own_child; /* qhang is its parent */
     bool same_pid_namespace; /* as qhang's own */
@@ -166,7 +166,7 @@ struct qh_error *qh_live_prefetch(struct qh_target *target,
                                   const struct qh_range *ranges,
                                   size_t count) QH_MUST_CHECK;
 
-/* pidfd_open(2), or -1. */
-int qh_live_open_pidfd(pid_t pid);
+/* Opens it unless it is open; whether it is, else errno. */
+bool qh_live_open_pidfd(struct qh_live *live);
 
 #endif

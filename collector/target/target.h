@@ -219,9 +219,9 @@ struct qh_ending {
     } how;
     int number;
 };
-/* Of one that was found to be gone, see qh_error_is_gone(); waits until it has
- * ended in full, 10 s at most. Once its parent has waited for it, Linux tells
- * from 6.15 on. */
+/* Of one that was found to be gone, see qh_error_is_gone(), after an eventfd of
+ * it was taken; waits until it has ended in full, 10 s at most. Once its parent
+ * has waited for it, Linux tells from 6.15 on. */
 struct qh_ending qh_target_ending(const struct qh_target *target);
 
 /* A guard for the stopped target: resumes it at the end of the scope. */

@@ -182,13 +182,10 @@ static struct qh_error *take_fd(const struct qh_target *target, int fd,
                                 int *ret_fd)
 {
     struct qh_live *live = target->live;
+    int taken = qh_live_open_pidfd(live)
+                    ? (int)syscall(SYS_pidfd_getfd, live->pidfd, fd, 0)
+                    : -1;
 
-    if (live->pidfd < 0) { /* to learn why */
-        live->pidfd = qh_live_open_pidfd(live->pid);
-    }
-    int taken = live->pidfd < 0
-                    ? -1
-                    : (int)syscall(SYS_pidfd_getfd, live->pidfd, fd, 0);
     if (taken < 0) {
         return refused(errno, fd);
     }

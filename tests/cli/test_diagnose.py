@@ -32,7 +32,6 @@ FAULTS = {
     "condition-met": ("wait.condition-met", None, "never"),
     "drain-unkicked": ("wait.condition-met", None, "never"),
     "bh-unnotified": ("aio.queued-unnotified", None, "never"),
-    "bh-unnotified-busy": ("aio.queued-unnotified", None, "never"),
     "timer-unserved": ("timer.expired-unserved", None, "never"),
     "owner-gone": ("lock.owner-gone", None, "never"),
     "owner-self": ("lock.owner-gone", None, "never"),
@@ -60,8 +59,6 @@ COMMANDS = {
     "owner-gone": "x-lock", "owner-self": "x-lock-twice",
     "kernel-stuck": "x-lock", "stop-unkicked": "x-stop",
 }
-# Some of it is another at each look.
-MOVING = ("busy", "bh-unnotified-busy")
 # A thread in state D can't be stopped, so something is not known.
 KERNEL = ("kernel-stuck", "kernel-alone")
 # A wait with an operand that only QEMU can evaluate: not judged, and said so.
@@ -71,14 +68,14 @@ CONTEXT = {"bql-asleep": "bql.held-asleep", "drain-waiting": "wait.rightly",
            "stop-cures-twin": "wait.rightly",
            "kernel-alone": "kernel.stuck"}
 # Those that make circles have tests of their own: test_cycle.py; that which a
-# stop cures is not the same after it: test_stop_changed.py; one has two, and one
-# never rests: test_kick_outcome.py.
+# stop cures is not the same after it: test_stop_changed.py; one has two, and some
+# never rest: test_kick_outcome.py, test_watch.py.
 SCENARIOS = [line.split()[0] for line in subprocess.run(
     [VICTIMS / "victim", "--list"], check=True, capture_output=True,
     text=True).stdout.splitlines()
     if "-cycle" not in line
     and line.split()[0] not in ("stop-cures", "two-lost",
-                                "wake-lost-turning")]
+                                "wake-lost-turning", "bh-unnotified-busy")]
 PROGRAMS = ["victim", "victim-O0"]
 # Neither gdb nor the kernel gets a core of a thread that gets to no CPU, or
 # does not leave state D.
@@ -166,7 +163,6 @@ WAITERS = {
     "drain-unkicked": "bdrv_do_drained_begin",
     "request-lost": "bdrv_do_drained_begin",
     "bh-unnotified": "iothread_run",
-    "bh-unnotified-busy": "iothread_run",
     "timer-unserved": "iothread_run",
     "owner-gone": "qemu_mutex_lock",
     "owner-self": "qemu_mutex_lock",
@@ -218,7 +214,7 @@ def check(told: dict[str, Any], scenario: str, victim: Victim) -> None:
         return
     check_whole(told, scenario)
     assert told["target"]["pid"] == victim.pid
-    if scenario not in MOVING:
+    if scenario != "busy":
         states = Counter(c["state"] for c in told["coroutines"])
         pooled = states.pop("pooled", 0)
         assert (sum(states.values()), pooled) == (victim.in_use,
@@ -332,7 +328,7 @@ def test_capture(scenario: str, program: str, tmp_path: Path) -> None:
             if what_differs(told, lives[-1]) is None:
                 break
     live = lives[-1]
-    if scenario not in MOVING:
+    if scenario != "busy":
         assert what_differs(told, live) is None
     for one, other in zip(told["findings"], live["findings"]):
         if other["heals"] == "timer" and other["heals_in_ns"] is not None:

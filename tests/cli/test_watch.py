@@ -21,8 +21,8 @@ from test_diagnose import FAULTS
 from watching import (AFTER_S, INTERVAL_S, PATIENCE, Watch, held_back, begin,
                       sleeps, sleeps_at_rest)
 
-OTHERS = ["owner-gone", "bh-unnotified", "bh-unnotified-busy",
-          "timer-unserved", "graph-unkicked", "kernel-stuck"]
+OTHERS = ["owner-gone", "bh-unnotified", "timer-unserved",
+          "graph-unkicked", "kernel-stuck"]
 HEALTHY = ["idle", "timer-waiting", "busy", "wake-lost-twin", "drain-waiting",
            "mutex-order", "mid-notify", "timer-served", "owner-asleep",
            "kernel-alone", "waits"]

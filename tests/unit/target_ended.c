@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "target_help.h"
 
+#include "target/live.h"
+
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -57,6 +59,7 @@ static void test_exited(void **state)
     pid_t pid = start(&order, 7);
     QH_CLEANUP(qh_target_guard) struct qh_target *target = open_live(pid);
 
+    assert_true(qh_live_open_pidfd(target->live));
     close(order);
     assert_ending(target, QH_ENDING_EXITED, 7);
     assert_int_equal(waitpid(pid, NULL, 0), pid);
@@ -69,6 +72,7 @@ static void test_killed(void **state)
     pid_t pid = start(&order, 7);
     QH_CLEANUP(qh_target_guard) struct qh_target *target = open_live(pid);
 
+    assert_true(qh_live_open_pidfd(target->live));
     assert_int_equal(kill(pid, SIGKILL), 0);
     await_end(pid);
     assert_ending(target, QH_ENDING_KILLED, SIGKILL);
