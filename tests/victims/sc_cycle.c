@@ -152,39 +152,29 @@ static void end_poll(BdrvPollCo *s)
 static struct CoMutex co_mutex_a, co_mutex_b;
 static struct Coroutine *holder;
 
-static void hold_and_want(struct CoMutex *first, struct CoMutex *second)
-{
-    qemu_co_mutex_lock(first);
-    qemu_coroutine_yield();
-    if (second) {
-        qemu_co_mutex_lock(second);
-        qemu_co_mutex_unlock(second);
-    }
-    qemu_co_mutex_unlock(first);
-}
-
+/* Has one lock, and wants the other if they are to cross. */
 static void first_co_entry(void *opaque)
 {
-    hold_and_want(&co_mutex_a, crossed ? &co_mutex_b : NULL);
+    qemu_co_mutex_lock(&co_mutex_a);
+    if (crossed) {
+        qemu_co_mutex_lock(&co_mutex_b);
+        qemu_co_mutex_unlock(&co_mutex_b);
+    } else {
+        qemu_coroutine_yield();
+    }
+    qemu_co_mutex_unlock(&co_mutex_a);
 }
 
+/* Takes its lock before there is another, and the other's after that. */
 static void second_co_entry(void *opaque)
 {
-    hold_and_want(&co_mutex_b, &co_mutex_a);
-    end_poll(opaque);
-}
-
-/* In io0: each takes its first lock, then goes on to its second one. */
-static void lock_in_turn(void *opaque)
-{
-    BdrvPollCo *s = opaque;
-
+    qemu_co_mutex_lock(&co_mutex_b);
     holder = qemu_coroutine_create(first_co_entry, NULL);
     qemu_coroutine_enter(holder);
-    qemu_coroutine_enter(s->co);
-    if (crossed) {
-        qemu_coroutine_enter(holder);
-    }
+    qemu_co_mutex_lock(&co_mutex_a);
+    qemu_co_mutex_unlock(&co_mutex_a);
+    qemu_co_mutex_unlock(&co_mutex_b);
+    end_poll(opaque);
 }
 
 static void qmp_x_co_lock(void *opaque)
@@ -193,7 +183,6 @@ static void qmp_x_co_lock(void *opaque)
     BdrvPollCo s = { .ctx = world->io0->ctx, .in_progress = true };
 
     s.co = qemu_coroutine_create(second_co_entry, &s);
-    aio_bh_schedule_oneshot(s.ctx, "lock_in_turn", lock_in_turn, &s);
     bdrv_poll_co(&s);
 }
 
