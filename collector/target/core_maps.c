@@ -156,12 +156,8 @@ static struct qh_error *publish_pieces(struct qh_target *target,
 static struct qh_error *publish_captured(struct qh_target *target)
 {
     struct qh_core_capture *capture = &target->core->capture;
-    char *text = qh_arena_strdup(&target->arena, capture->maps);
+    struct qh_error *error = qh_maps_parse(target, capture->maps);
 
-    if (!text) {
-        return qh_error_no_memory();
-    }
-    struct qh_error *error = qh_maps_parse(target, text);
     if (error && error->code == QH_ERR_INCONSISTENT) {
         qh_error_destroy(error);
         capture->present = false; /* then it is like any other core */

@@ -230,12 +230,11 @@ struct qh_error *qh_live_read_maps(struct qh_target *target)
     if (failed == -EACCES || failed == -EPERM) {
         return qh_access_refused(live);
     }
-    char *text = failed ? NULL : qh_arena_strdup(&target->arena, live->text);
-    if (!text) {
-        return failed && failed != -ENOMEM ? no_process(live->pid)
-                                           : qh_error_no_memory();
+    if (failed) {
+        return failed == -ENOMEM ? qh_error_no_memory()
+                                 : no_process(live->pid);
     }
-    return qh_maps_parse(target, text);
+    return qh_maps_parse(target, live->text);
 }
 
 static struct qh_error *read_modules(struct qh_target *target)

@@ -77,15 +77,12 @@ static size_t count_lines(const char *text)
     return lines;
 }
 
-struct qh_error *qh_maps_parse(struct qh_target *target, char *text)
+/* Into `mappings`, which has room; their paths stay in `text`. */
+static struct qh_error *parse(char *text, struct qh_mapping *mappings,
+                              size_t *ret_count)
 {
     size_t count = 0;
-    struct qh_mapping *mappings = qh_arena_alloc(
-        &target->arena, (count_lines(text) + 1) * sizeof(*mappings));
 
-    if (!mappings) {
-        return qh_error_no_memory();
-    }
     for (char *end; (end = strchr(text, '\n')); text = end + 1) {
         *end = '\0';
         /* The kernel writes them in order, one never overlaps the next. */
@@ -97,6 +94,28 @@ struct qh_error *qh_maps_parse(struct qh_target *target, char *text)
         }
         count++;
     }
+    *ret_count = count;
+    return NULL;
+}
+
+struct qh_error *qh_maps_parse(struct qh_target *target, const char *text)
+{
+    struct qh_arena arena = { 0 };
+    char *copy = qh_arena_strdup(&arena, text);
+    struct qh_mapping *mappings =
+        copy ? qh_arena_alloc(&arena,
+                              (count_lines(copy) + 1) * sizeof(*mappings))
+             : NULL;
+    size_t count = 0;
+    struct qh_error *error =
+        mappings ? parse(copy, mappings, &count) : qh_error_no_memory();
+
+    if (error) {
+        qh_arena_deinit(&arena);
+        return error;
+    }
+    qh_arena_deinit(&target->mapping_arena);
+    target->mapping_arena = arena;
     target->mappings = mappings;
     target->mapping_count = count;
     return NULL;

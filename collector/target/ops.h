@@ -48,12 +48,14 @@ struct qh_target {
     const struct qh_target_ops *ops;
     struct qh_process process;
     struct qh_arena arena;
+    struct qh_arena mapping_arena; /* of the mappings, new at each stop */
     struct qh_mapping *mappings;
     size_t mapping_count;
     /* Where the last look-up ended: the next one is often nearby. To look
      * something up changes nothing else, hence the pointer. */
     size_t last_mapping;
     size_t *hint; /* &last_mapping */
+    struct qh_arena task_arena; /* of the tasks, new at each stop */
     struct qh_task *tasks;
     size_t task_count;
     struct qh_module *modules;
@@ -81,10 +83,10 @@ struct qh_error *qh_target_new(enum qh_target_kind kind,
                                struct qh_target **ret) QH_MUST_CHECK;
 struct qh_error *qh_unreadable(uint64_t address) QH_MUST_CHECK;
 
-/* maps.c: turns the text of /proc/PID/maps into the target's mappings. The
- * text is changed and must live as long as the target. */
+/* maps.c: turns the text of /proc/PID/maps into the target's mappings, in place
+ * of those that it had; after an error those are still there. */
 struct qh_error *qh_maps_parse(struct qh_target *target,
-                               char *text) QH_MUST_CHECK;
+                               const char *text) QH_MUST_CHECK;
 /* Whether the kernel refuses to have these pages read, whatever the map says
  * ([vvar], [vsyscall]). */
 bool qh_maps_is_special(const char *path);

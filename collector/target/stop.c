@@ -292,8 +292,7 @@ static struct qh_error *read_maps(struct qh_target *target)
                                          (int)live->pid),
                             live->pid);
     }
-    char *text = qh_arena_strdup(&target->arena, live->text);
-    return text ? qh_maps_parse(target, text) : qh_error_no_memory();
+    return qh_maps_parse(target, live->text);
 }
 
 static struct qh_error *look_around(struct qh_target *target)

@@ -38,6 +38,8 @@ void qh_target_destroy(struct qh_target *target)
         target->ops->destroy(target);
     }
     qh_cache_deinit(&target->cache);
+    qh_arena_deinit(&target->mapping_arena);
+    qh_arena_deinit(&target->task_arena);
     qh_arena_deinit(&target->arena);
     free(target);
 }

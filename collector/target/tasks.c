@@ -308,8 +308,9 @@ struct qh_error *qh_live_publish_tasks(struct qh_target *target)
 {
     struct qh_live *live = target->live;
     size_t present = 0;
+    struct qh_arena arena = { 0 };
     struct qh_task *tasks =
-        qh_arena_alloc(&target->arena, (live->count + 1) * sizeof(*tasks));
+        qh_arena_alloc(&arena, (live->count + 1) * sizeof(*tasks));
 
     if (!tasks) {
         return qh_error_no_memory();
@@ -322,11 +323,14 @@ struct qh_error *qh_live_publish_tasks(struct qh_target *target)
         present += tasks[i].stop != QH_TASK_GONE;
     }
     if (!present) {
+        qh_arena_deinit(&arena);
         return qh_error_tid(qh_error_new(QH_ERR_EXITED, "process %d has exited",
                                          (int)live->pid),
                             live->pid);
     }
     qsort(tasks, live->count, sizeof(*tasks), by_tid);
+    qh_arena_deinit(&target->task_arena);
+    target->task_arena = arena;
     target->tasks = tasks;
     target->task_count = live->count;
     return NULL;

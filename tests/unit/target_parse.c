@@ -97,7 +97,7 @@ static void test_auxv(void **state)
 static struct qh_error *parse(struct qh_target **ret, const char *text)
 {
     assert_fine(qh_target_new(QH_TARGET_CORE, ret));
-    return qh_maps_parse(*ret, qh_arena_strdup(&(*ret)->arena, text));
+    return qh_maps_parse(*ret, text);
 }
 
 static void test_maps(void **state)

@@ -3,6 +3,7 @@
 #include "target_help.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -359,6 +360,32 @@ static void test_suspended_only_after_the_stop(void **state)
     qh_target_destroy(target);
 }
 
+/* In the heap and beside it; 0 where a sanitizer has it. */
+static size_t memory_in_use(void)
+{
+    const struct mallinfo2 info = mallinfo2();
+
+    return info.uordblks + info.hblkhd;
+}
+
+/* A watch stops or looks at its process for months. */
+static void test_no_memory_is_kept(void **state)
+{
+    enum { TIMES = 200, WARM = 20, MOST_BYTES = 32768 };
+    QH_CLEANUP(qh_target_guard) struct qh_target *target = open_live(child.pid);
+    size_t before = 0;
+
+    for (int i = 0; i < TIMES; i++) {
+        qh_target_leave_running(target, i % 2 != 0);
+        assert_fine(qh_target_stop(target));
+        qh_target_resume(target);
+        if (i == WARM) {
+            before = memory_in_use();
+        }
+    }
+    assert_in_range(memory_in_use(), 0, before + MOST_BYTES);
+}
+
 int main(void)
 {
 #define WITH_CHILD(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -374,6 +401,7 @@ int main(void)
         WITH_CHILD(test_exits_meanwhile),
         WITH_CHILD(test_killed_while_stopped),
         WITH_CHILD(test_suspended_only_after_the_stop),
+        WITH_CHILD(test_no_memory_is_kept),
         cmocka_unit_test(test_state_d_is_not_waited_for),
         cmocka_unit_test(test_the_abandoned_are_let_go),
     };
