@@ -134,7 +134,7 @@ run_sanitized() {
         QHANG_BUILD=$build
         suite victim -t 5 cli-diagnose --test-args="-k '$checked'"
         suite victim -t 5 cli-kick cli-kick-asks cli-kick-doubt \
-            cli-kick-log --test-args="-k 'not O0'"
+            cli-kick-log cli-kick-outcome --test-args="-k 'not O0'"
         unset QHANG
     fi
     unset ASAN_OPTIONS UBSAN_OPTIONS
