@@ -17,7 +17,9 @@ from typing import Iterator
 import pytest
 from conftest import BUILD, CHECKOUT, QHANG, VICTIMS
 
-NSPAWN = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit",
+# In a pid namespace, so that all of it ends with what runs it.
+NSPAWN = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc",
+          "systemd-nspawn", "--quiet", "--register=no", "--keep-unit",
           "--private-network"]
 BOOT_LIMIT_S = 180
 UNITS = ["qhang-watch@.service", "qhang-watch-all.service"]
