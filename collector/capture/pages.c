@@ -86,11 +86,6 @@ struct qh_error *qh_pages_read(struct qh_capture *capture)
     return NULL;
 }
 
-static bool is_zero(const unsigned char *page)
-{
-    return page[0] == 0 && memcmp(page, page + 1, QH_CAPTURE_PAGE - 1) == 0;
-}
-
 /* What is not written of memory that belongs to no file reads as zeros; of a
  * file's, as what is in the file. */
 static bool drops_zeros(const struct qh_mapping *mapping)
@@ -117,7 +112,8 @@ static struct qh_error *prune_run(struct qh_capture *capture,
             qh_target_mapping_at(capture->target, qh_raddr(run->start + at));
         const unsigned char *page = capture->buffer + run->offset + at;
         bool drop = at == run->bytes || !mapping ||
-                    (drops_zeros(mapping) && is_zero(page)) ||
+                    (drops_zeros(mapping) &&
+                     qh_memory_is_zero(page, QH_CAPTURE_PAGE)) ||
                     is_useless(mapping, run->start + at, page);
         if (!drop) {
             continue;

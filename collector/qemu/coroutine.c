@@ -74,6 +74,10 @@ static struct raddr hinted(const struct qh_qemu *qemu, uint64_t stack)
 
 enum stack_kind { STACK_OTHER, STACK_COROUTINE, STACK_UNRESOLVED };
 
+/* At a stack's top: what makecontext() lays there, and with what swapcontext()
+ * lays below it to get to the function. */
+enum { MADE_WORDS = 3, SWAPPED_WORDS = 4 };
+
 /* Whether makecontext() prepared this stack for a function of two arguments:
  * it lays the return address, into libc, at top - 0x18 and uc_link, on the
  * stack of who created the coroutine (and may be gone), above that. Neither is
@@ -83,11 +87,33 @@ enum stack_kind { STACK_OTHER, STACK_COROUTINE, STACK_UNRESOLVED };
 static bool made_by_makecontext(struct qh_reader *reader, const uint64_t *words,
                                 size_t count)
 {
-    const struct qh_mapping *code =
-        qh_target_mapping_at(reader->target, qh_raddr(words[count - 3]));
+    const struct qh_mapping *code = qh_target_mapping_at(
+        reader->target, qh_raddr(words[count - MADE_WORDS]));
     uint64_t link = words[count - 2];
 
     return code && code->executable && code->path[0] && link && link % 8 == 0;
+}
+
+/* A coroutine that qemu_coroutine_new() is at work on: at first it has not run,
+ * and below what glibc laid there its new mapping is as the kernel gave it;
+ * then it runs up to where it saves its registers for the first time, in an
+ * `env` that was cleared with the rest. Until then nobody else knows of it: it
+ * is no coroutine that could be missed. Source: util/coroutine-ucontext.c,
+ * qemu_coroutine_new(), coroutine_trampoline(). */
+static bool has_not_run(const uint64_t *words, size_t count)
+{
+    return qh_memory_is_zero(words, (count - SWAPPED_WORDS) * sizeof(*words));
+}
+
+static bool has_never_left(const struct qh_reader *reader,
+                           const struct qh_image *image, struct raddr ucontext)
+{
+    struct raddr env = qh_field_at(reader, ucontext, QH_F_UC_ENV);
+    uint64_t offset = env.value - image->at.value;
+
+    return offset <= image->bytes &&
+           image->bytes - offset >= CONTEXT_REGS_BYTES &&
+           qh_memory_is_zero(image->data + offset, CONTEXT_REGS_BYTES);
 }
 
 /* `*ret` and `*image` are set for STACK_COROUTINE. */
@@ -107,10 +133,12 @@ static enum stack_kind find_ucontext(struct qh_reader *reader, uint64_t stack,
     for (size_t i = 0; i < QH_COUNT(words); i++) {
         *ret = qh_raddr(words[(usual + QH_COUNT(words) - i) % QH_COUNT(words)]);
         if (names_stack(reader, *ret, stack, image)) {
-            return STACK_COROUTINE;
+            return has_never_left(reader, image, *ret) ? STACK_OTHER
+                                                       : STACK_COROUTINE;
         }
     }
-    if (!made_by_makecontext(reader, words, QH_COUNT(words))) {
+    if (!made_by_makecontext(reader, words, QH_COUNT(words)) ||
+        has_not_run(words, QH_COUNT(words))) {
         return STACK_OTHER;
     }
     *ret = hinted(reader->qemu, stack);

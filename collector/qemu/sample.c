@@ -212,11 +212,14 @@ static struct qh_error *judge_copies(struct qh_reader *reader)
 
 static struct qh_error *note_unresolved(struct qh_reader *reader)
 {
+    const char *advice = reader->snapshot->kind == QH_TARGET_CORE
+                             ? "diagnose the process itself, if it still runs"
+                             : "take a core and diagnose that";
+
     for (size_t i = 0; i < reader->unresolved_count; i++) {
-        QH_TRY(qh_snapshot_gap(reader->snapshot, "coroutine",
-                               qh_raddr(reader->unresolved[i]),
-                               "no CoroutineUContext names this stack",
-                               "take a core and diagnose that"));
+        QH_TRY(qh_snapshot_gap(
+            reader->snapshot, "coroutine", qh_raddr(reader->unresolved[i]),
+            "no CoroutineUContext names this stack", advice));
     }
     return NULL;
 }

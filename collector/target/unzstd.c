@@ -47,16 +47,11 @@ static struct qh_error *temporary(int *ret_fd)
                         "core");
 }
 
-static bool all_zero(const unsigned char *bytes, size_t count)
-{
-    return !count || (!bytes[0] && memcmp(bytes, bytes + 1, count - 1) == 0);
-}
-
 /* A core is full of zeros: they become holes. */
 static struct qh_error *put(int fd, const unsigned char *bytes, size_t count,
                             off_t *position)
 {
-    size_t done = all_zero(bytes, count) ? count : 0;
+    size_t done = qh_memory_is_zero(bytes, count) ? count : 0;
 
     while (done < count) {
         ssize_t wrote =

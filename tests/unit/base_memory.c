@@ -124,6 +124,20 @@ static void test_guards(void **state)
     assert_int_equal(fcntl(kept, F_GETFD), -1);
 }
 
+static void test_zeros(void **state)
+{
+    unsigned char bytes[9] = { 0 };
+
+    assert_true(qh_memory_is_zero(NULL, 0));
+    assert_true(qh_memory_is_zero(bytes, sizeof(bytes)));
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        bytes[i] = 1;
+        assert_false(qh_memory_is_zero(bytes, sizeof(bytes)));
+        assert_true(qh_memory_is_zero(bytes, i));
+        bytes[i] = 0;
+    }
+}
+
 static void test_addresses(void **state)
 {
     struct raddr a = qh_raddr(UINT64_MAX);
@@ -142,6 +156,7 @@ int main(void)
         cmocka_unit_test(test_strings),
         cmocka_unit_test(test_list),
         cmocka_unit_test(test_guards),
+        cmocka_unit_test(test_zeros),
         cmocka_unit_test(test_addresses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
