@@ -8,41 +8,24 @@ in the middle of it, and a stop may fall there.
 
 from __future__ import annotations
 
-import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from conftest import CLEAN, LIMIT_S, VICTIMS, report
+from conftest import CHECKOUT, CLEAN, VICTIMS, report
 
-# How gdb gets from one step of qemu_coroutine_new() to the next, by what the
-# step is called here; and how many coroutines there are then.
-STEPS = {
-    "stack prepared": (["break makecontext", "run", "finish"], 0),
-    "switching": (["catch syscall rt_sigprocmask", "continue"], 0),
-    "entered": (["delete", "break *coroutine_trampoline", "continue"], 0),
-    "about to save": (["delete", "break __sigsetjmp", "continue"], 0),
-    "saved": (["delete", "break siglongjmp", "continue"], 1),
-    "made": (["delete", "break qemu_coroutine_switch", "continue"], 1),
-}
+sys.path.insert(0, str(CHECKOUT / "tests"))
+
+# pylint: disable=wrong-import-position
+from making import cores
 
 
 @pytest.mark.parametrize("program", ["victim", "victim-O0"])
 def test_steps(program: str, tmp_path: Path) -> None:
-    """A core of each step of the first coroutine's making, all of it read."""
-    commands = ["set debuginfod enabled off", "set pagination off"]
-    for number, (moves, _) in enumerate(STEPS.values()):
-        commands += [*moves, f"gcore {tmp_path}/{number}"]
-    done = subprocess.run(
-        ["gdb", "-nx", "-q", "-batch",
-         *(f"-ex={command}" for command in [*commands, "kill"]),
-         "--args", VICTIMS / program, "--scenario", "idle"],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        timeout=LIMIT_S)
-    for number, (step, (_, coroutines)) in enumerate(STEPS.items()):
-        core = tmp_path / str(number)
-        assert core.exists(), done.stdout + done.stderr
+    """All of each core is read, and no coroutine told that is not there."""
+    for step, core in cores([VICTIMS / program, "--scenario", "idle"],
+                            tmp_path):
         told = report("--core", core)
-        core.unlink()
         assert told["status"] == CLEAN, step
-        assert len(told["coroutines"]) == coroutines, step
+        assert len(told["coroutines"]) == step.coroutines, step
     assert [c["state"] for c in told["coroutines"]] == ["created"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -15,9 +16,13 @@ from typing import Any, Callable
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+# pylint: disable=wrong-import-position
 import build as lab_build
 import parked
-from labqemu import Qemu
+from labqemu import DAEMON, Qemu
+from making import cores
 from labqhang import gcore, qhang_program
 from nbdclient import WRITE, Clients
 
@@ -81,6 +86,20 @@ def test_parked(lab: Path, qhang: Any, build: str, tmp_path: Path) -> None:
         check_parked(coroutines(str(place.pid)))
         core = gcore(place.pid, tmp_path)
     check_parked(coroutines("--core", str(core)))
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_making(lab: Path, qhang: Any, build: str, tmp_path: Path) -> None:
+    """One that is just being made is none yet, and hides nothing."""
+    lab_build.ensure([build], lab)
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(1 << 20))
+    argv = [lab / "bin" / build / DAEMON, "--blockdev",
+            f"driver=file,filename={disk},node-name=disk"]
+    for step, core in cores(argv, tmp_path):
+        told = coroutines("--core", str(core))
+        assert told["incomplete"] == [], step
+        assert len(told["coroutines"]) == step.coroutines, step
 
 
 def steady(pid: int, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
