@@ -75,6 +75,9 @@ qh_rule_threadpool_idle_worker(const struct qh_snapshot *snapshot,
 struct qh_error *
 qh_rule_throttle_timer_unarmed(const struct qh_snapshot *snapshot,
                                struct qh_findings *findings) QH_MUST_CHECK;
+struct qh_error *qh_rule_monitor_suspended(const struct qh_snapshot *snapshot,
+                                           struct qh_findings *findings)
+    QH_MUST_CHECK;
 
 /* Adds the context: what is good to know and no fault. */
 struct qh_error *qh_notes_take(const struct qh_snapshot *snapshot,

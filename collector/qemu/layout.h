@@ -22,6 +22,7 @@
 #define ANCHOR_QCOW2 "cache_clean_timer"       /* qcow2.c */
 #define ANCHOR_BLOCK "bdrv_co_drain"           /* any block layer file */
 #define ANCHOR_QMP "qmp_dispatch"              /* qmp-dispatch.c */
+#define ANCHOR_MONITOR "qmp_send_response"     /* monitor/qmp.c */
 #define ANCHOR_MUTEX "qemu_mutex_lock_impl"    /* qemu-thread-posix.c */
 #define ANCHOR_RAM "qemu_ram_block_from_host"  /* physmem.c */
 #define ANCHOR_CO_LOCK "qemu_co_mutex_lock"    /* qemu-coroutine-lock.c */
@@ -236,6 +237,14 @@ enum qh_presence { QH_OPTIONAL, QH_REQUIRED };
       QH_OPTIONAL)                                                             \
     X(QMP_BH_CMD, "QmpDispatchBH", "cmd", ANCHOR_QMP, QH_OPTIONAL)             \
     X(QMP_CMD_NAME, "QmpCommand", "name", ANCHOR_QMP, QH_OPTIONAL)             \
+    X(MON_SUSPENDED, "Monitor", "suspend_cnt", ANCHOR_MONITOR, QH_OPTIONAL)    \
+    X(MON_IS_QMP, "Monitor", "is_qmp", ANCHOR_MONITOR, QH_OPTIONAL)            \
+    X(MON_NEXT, "Monitor", "entry.tqe_next", ANCHOR_MONITOR, QH_OPTIONAL)      \
+    X(MON_CHARDEV, "Monitor", "chr.chr", ANCHOR_MONITOR, QH_OPTIONAL)          \
+    X(CHARDEV_LABEL, "Chardev", "label", ANCHOR_MONITOR, QH_OPTIONAL)          \
+    X(QMP_MON, "MonitorQMP", "common", ANCHOR_MONITOR, QH_OPTIONAL)            \
+    X(QMP_REQUESTS, "MonitorQMP", "qmp_requests", ANCHOR_MONITOR, QH_OPTIONAL) \
+    X(GQUEUE_LENGTH, "GQueue", "length", ANCHOR_MONITOR, QH_OPTIONAL)          \
     X(MUTEX_OWNER, "QemuMutex", "lock.__data.__owner", ANCHOR_MUTEX,           \
       QH_OPTIONAL)                                                             \
     X(RAM_FIRST, "RAMList", "blocks.lh_first", ANCHOR_RAM, QH_OPTIONAL)        \
@@ -263,6 +272,9 @@ enum qh_presence { QH_OPTIONAL, QH_REQUIRED };
     X(BQL, "bql", QH_OPTIONAL)                                                 \
     /* named so before 9.0 (commit 195801d700c0) */                            \
     X(GLOBAL_MUTEX, "qemu_global_mutex", QH_OPTIONAL)                          \
+    X(MON_LIST, "mon_list", QH_OPTIONAL)                                       \
+    X(DISPATCHER, "qmp_dispatcher_co", QH_OPTIONAL)                            \
+    X(DISPATCHER_BUSY, "qmp_dispatcher_co_busy", QH_OPTIONAL)                  \
     X(ALL_NODES, "all_bdrv_states", QH_OPTIONAL)                               \
     X(RAM_LIST, "ram_list", QH_OPTIONAL)
 

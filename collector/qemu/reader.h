@@ -221,6 +221,7 @@ struct qh_error *qh_read_timer_group(struct qh_reader *reader,
 struct qh_error *qh_read_coroutines(struct qh_reader *reader) QH_MUST_CHECK;
 struct qh_error *qh_read_sleepers(struct qh_reader *reader) QH_MUST_CHECK;
 struct qh_error *qh_read_locks(struct qh_reader *reader) QH_MUST_CHECK;
+struct qh_error *qh_read_monitors(struct qh_reader *reader) QH_MUST_CHECK;
 /* Copies the live part of every stack into the page cache. */
 struct qh_error *qh_copy_stacks(struct qh_reader *reader) QH_MUST_CHECK;
 /* Copies what the innermost frames of coroutines point to; stacks come first.

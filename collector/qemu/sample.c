@@ -159,6 +159,7 @@ static struct qh_error *read_stopped(struct qh_reader *reader)
     QH_TRY(qh_read_contexts(reader));
     QH_TRY(qh_read_sleepers(reader));
     QH_TRY(qh_read_locks(reader));
+    QH_TRY(qh_read_monitors(reader));
     QH_TRY(qh_prefetch_waits(reader));
     QH_TRY(qh_copy_pointees(reader));
     return qh_search_suspects(reader);

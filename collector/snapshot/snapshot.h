@@ -270,6 +270,17 @@ struct qh_graph_lock {
                          stack above aio_poll, or 0 */
 };
 
+/* A QMP monitor: it takes in no command while it is suspended, and is resumed
+ * by whoever takes its request off the queue (monitor/qmp.c). */
+struct qh_monitor {
+    struct raddr address; /* of its Monitor */
+    const char *chardev;  /* label of its character device, or NULL */
+    int32_t suspended;    /* suspend_cnt */
+    struct raddr suspended_address;
+    uint32_t requests; /* in its queue */
+    struct raddr requests_address;
+};
+
 struct qh_snapshot {
     struct qh_arena arena;
 
@@ -320,6 +331,11 @@ struct qh_snapshot {
 
     const char *qmp_command; /* name of the command in progress, or NULL */
     struct raddr qmp_coroutine;
+    struct qh_monitor *monitors; /* of QMP; those of HMP are not read */
+    size_t monitor_count;
+    struct raddr qmp_dispatcher; /* who serves their requests; 0: not known */
+    bool qmp_busy;               /* it was woken, or is at work */
+    struct raddr qmp_busy_address;
 
     /* How long the blocked waiter (else the main thread) has stood still, and
      * how that is known; `blocked_at_least`: only a lower bound. */
@@ -332,7 +348,8 @@ struct qh_snapshot {
 
     /* Capacities of the arrays above, for qh_list_add(). */
     struct {
-        size_t threads, contexts, timers, coroutines, sleepers, waits, gaps;
+        size_t threads, contexts, timers, coroutines, sleepers, waits, gaps,
+            monitors;
     } room;
 };
 
