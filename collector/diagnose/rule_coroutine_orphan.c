@@ -10,18 +10,6 @@
  */
 #include "diagnose/wait.h"
 
-/* The thread that waits for the coroutine's end, or 0. */
-static pid_t waiter_of(const struct qh_snapshot *snapshot, struct raddr address)
-{
-    for (size_t i = 0; i < snapshot->wait_count; i++) {
-        const struct qh_wait *wait = &snapshot->waits[i];
-        if (wait->tid && qh_raddr_equal(wait->owner_coroutine, address)) {
-            return wait->tid;
-        }
-    }
-    return 0;
-}
-
 static const struct qh_wait *wait_of(const struct qh_snapshot *snapshot,
                                      struct raddr address)
 {
@@ -46,7 +34,7 @@ static struct qh_error *judge(const struct qh_snapshot *snapshot,
         .certainty = QH_STRONG,
         .coroutine = coroutine->address,
         .tid = context ? context->tid : 0,
-        .waiter = waiter_of(snapshot, coroutine->address),
+        .waiter = qh_wait_waiter(snapshot, coroutine->address),
         .heals = QH_HEALS_NEVER,
         .heals_in_ns = QH_TIME_UNKNOWN,
         .summary = "nothing refers to a suspended coroutine",

@@ -106,6 +106,18 @@ const struct qh_wait *qh_wait_of(const struct qh_snapshot *snapshot, pid_t tid)
     return NULL;
 }
 
+pid_t qh_wait_waiter(const struct qh_snapshot *snapshot, struct raddr coroutine)
+{
+    for (size_t i = 0; i < snapshot->wait_count; i++) {
+        const struct qh_wait *wait = &snapshot->waits[i];
+        if (wait->tid && coroutine.value &&
+            qh_raddr_equal(wait->owner_coroutine, coroutine)) {
+            return wait->tid;
+        }
+    }
+    return 0;
+}
+
 bool qh_wait_is_for_work(const struct qh_wait *wait, const struct qh_pool *pool)
 {
     return wait->tid && wait->kind == QH_WAIT_COND && !wait->late &&

@@ -27,6 +27,9 @@ const struct qh_operand *qh_wait_operand_named(const struct qh_wait *wait,
 
 /* The wait of a thread, or NULL. */
 const struct qh_wait *qh_wait_of(const struct qh_snapshot *snapshot, pid_t tid);
+/* The thread that waits for the coroutine itself, or 0. */
+pid_t qh_wait_waiter(const struct qh_snapshot *snapshot,
+                     struct raddr coroutine);
 /* Whether a thread sleeps on the pool's condition, or on a word of it, as a
  * worker does until there is a request (util/thread-pool.c, worker_thread). */
 bool qh_wait_is_for_work(const struct qh_wait *wait,

@@ -176,6 +176,7 @@ def test_throttle_timer_lost(lab: Path, qhang: Any, tmp_path: Path) -> None:
         == ["thread", "poll", "coroutine", "request", "timer"], got.told()
     _, _, trip, _, timer = chain(got)
     assert finding["coroutine"] == trip["address"], got.told()
+    assert finding["waiter_tid"] == qemu.pid, got.told()
     assert timer["name"] == "a timer that is gone", got.told()
     assert note(got, RIGHTLY) == [], got.told()
 
