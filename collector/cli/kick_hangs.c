@@ -40,6 +40,7 @@ static void take_outcome(struct qh_kick_run *kick,
     struct qh_kick_tried *last = &kick->tried[kick->tried_count - 1];
 
     last->waits = outcome->result == QH_RESCUE_WAITS;
+    last->place = outcome->place;
     last->stuck = !last->waits && !qh_rescue_is_over(outcome);
     if (outcome->result == QH_RESCUE_ENDED) {
         kick->ended = true;
@@ -201,6 +202,11 @@ static void finish(struct qh_kick_run *kick, const struct qh_session *session)
 {
     const struct qh_report report = qh_kick_report(session->snapshot, session);
 
+    /* Who waited may have gone on with what was kicked after it. */
+    for (size_t i = 0; i < kick->tried_count; i++) {
+        struct qh_kick_tried *tried = &kick->tried[i];
+        tried->waits &= !qh_rescue_has_left(session->snapshot, &tried->place);
+    }
     kick->left = session->findings->count;
     kick->unseen = session->findings->unsettled || session->snapshot->gap_count;
     if (kick->acted) {

@@ -17,9 +17,10 @@ struct qh_kick_request {
 
 /* A finding that was dealt with, one way or another. */
 struct qh_kick_tried {
-    struct qh_finding finding; /* what is not static of it is not set */
-    bool waits;                /* it is over, and its waiter still waits */
-    bool stuck;                /* it is not known to be over */
+    struct qh_finding finding;    /* what is not static of it is not set */
+    bool waits;                   /* it is over, and its waiter still waits */
+    struct qh_rescue_place place; /* where that one does */
+    bool stuck;                   /* it is not known to be over */
 };
 
 /* One run over one process. */

@@ -101,6 +101,17 @@ struct qh_error *qh_rescue_notify(struct qh_target *target,
                                   const struct qh_rescue_loops *agreed,
                                   struct qh_rescue_loops *ret) QH_MUST_CHECK;
 
+/* The frame that a thread waits in; what is seen of the target in it is copied,
+ * so that it outlives the snapshot. */
+struct qh_rescue_place {
+    pid_t tid; /* 0: it is in no such wait */
+    uint64_t sp;
+    char function[64];
+};
+/* Whether the thread is seen elsewhere. */
+bool qh_rescue_has_left(const struct qh_snapshot *snapshot,
+                        const struct qh_rescue_place *place);
+
 /* What became of it. */
 struct qh_rescue_outcome {
     enum {
@@ -110,6 +121,7 @@ struct qh_rescue_outcome {
         QH_RESCUE_UNCLEAR, /* no look could tell whether it is over */
         QH_RESCUE_ENDED    /* the process has ended meanwhile: see `ending` */
     } result;
+    struct qh_rescue_place place; /* of the waiter, before */
     struct qh_ending ending;
     int64_t took_ns; /* until then; UNKNOWN unless UNSTUCK or ENDED */
 };

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "rescue/rescue.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -54,13 +55,6 @@ static enum sight look_for_finding(const struct qh_findings *findings,
     return findings->unsettled ? NOT_SEEN : SEEN_GONE;
 }
 
-/* The frame that a thread waits in. */
-struct place {
-    pid_t tid; /* 0: it is in no such wait */
-    const char *function;
-    uint64_t sp;
-};
-
 /* The waits of AIO_WAIT_WHILE(): those that a rescue ends. */
 static const struct qh_wait *polling_wait(const struct qh_snapshot *snapshot,
                                           pid_t tid)
@@ -76,8 +70,10 @@ static const struct qh_wait *polling_wait(const struct qh_snapshot *snapshot,
     return NULL;
 }
 
-static struct place place_of(const struct qh_snapshot *snapshot, pid_t tid)
+static struct qh_rescue_place place_of(const struct qh_snapshot *snapshot,
+                                       pid_t tid)
 {
+    struct qh_rescue_place place = { 0 };
     const struct qh_thread *thread =
         tid ? qh_snapshot_thread(snapshot, tid) : NULL;
     const struct qh_wait *wait = thread ? polling_wait(snapshot, tid) : NULL;
@@ -86,14 +82,18 @@ static struct place place_of(const struct qh_snapshot *snapshot, pid_t tid)
         const struct qh_frame *frame = &thread->stack.frames[i];
         if (frame->function && frame->sp.value &&
             !strcmp(frame->function, wait->function)) {
-            return (struct place){ tid, wait->function, frame->sp.value };
+            place.tid = tid;
+            place.sp = frame->sp.value;
+            snprintf(place.function, sizeof(place.function), "%s",
+                     wait->function);
+            break;
         }
     }
-    return (struct place){ 0 };
+    return place;
 }
 
 static enum sight look_at_waiter(const struct qh_snapshot *snapshot,
-                                 const struct place *place)
+                                 const struct qh_rescue_place *place)
 {
     const struct qh_thread *thread = qh_snapshot_thread(snapshot, place->tid);
 
@@ -103,18 +103,25 @@ static enum sight look_at_waiter(const struct qh_snapshot *snapshot,
     for (size_t i = 0; i < thread->stack.count; i++) {
         const struct qh_frame *frame = &thread->stack.frames[i];
         if (frame->function && frame->sp.value == place->sp &&
-            !strcmp(frame->function, place->function)) {
+            !strncmp(frame->function, place->function,
+                     sizeof(place->function) - 1)) {
             return SEEN_THERE;
         }
     }
     return thread->stack.count && !thread->stack.cut ? SEEN_GONE : NOT_SEEN;
 }
 
+bool qh_rescue_has_left(const struct qh_snapshot *snapshot,
+                        const struct qh_rescue_place *place)
+{
+    return look_at_waiter(snapshot, place) == SEEN_GONE;
+}
+
 /* What is looked for, and how far it has come. */
 struct watch {
     struct qh_qemu *qemu;
     const struct qh_finding *finding;
-    struct place place;
+    struct qh_rescue_place place;
     int64_t began_ns, bound_ns;
     enum sight fault, waiter; /* of the last look that saw them */
     int64_t gone_ns; /* since when neither was seen there; or UNKNOWN */
@@ -224,6 +231,7 @@ struct qh_error *qh_rescue_watch(struct qh_target *target, struct qh_qemu *qemu,
     } else if (error) {
         return error;
     }
+    outcome.place = watch.place;
     *ret = outcome;
     return NULL;
 }

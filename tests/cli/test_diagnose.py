@@ -68,14 +68,15 @@ CONTEXT = {"bql-asleep": "bql.held-asleep", "drain-waiting": "wait.rightly",
            "stop-cures-twin": "wait.rightly",
            "kernel-alone": "kernel.stuck"}
 # Those that make circles have tests of their own: test_cycle.py; that which a
-# stop cures is not the same after it: test_stop_changed.py; one has two, and some
+# stop cures is not the same after it: test_stop_changed.py; some have two, some
 # never rest: test_kick_outcome.py, test_watch.py.
 SCENARIOS = [line.split()[0] for line in subprocess.run(
     [VICTIMS / "victim", "--list"], check=True, capture_output=True,
     text=True).stdout.splitlines()
     if "-cycle" not in line
     and line.split()[0] not in ("stop-cures", "two-lost",
-                                "wake-lost-turning", "bh-unnotified-busy")]
+                                "lost-behind-lost", "wake-lost-turning",
+                                "bh-unnotified-busy")]
 PROGRAMS = ["victim", "victim-O0"]
 # Neither gdb nor the kernel gets a core of a thread that gets to no CPU, or
 # does not leave state D.

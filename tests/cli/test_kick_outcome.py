@@ -53,6 +53,19 @@ def test_two_hangs() -> None:
         assert_goes_on(victim, "two-lost")
 
 
+def test_waiter_goes_on_later() -> None:
+    """Whoever was still waiting after its own kick, and goes on with that of
+    another hang, is not told to wait at the end."""
+    with Victim("lost-behind-lost") as victim:
+        done = qhang("kick", "--yes", "--wait", "0.2", str(victim.pid))
+        first, second = done.stdout.index("STILL WAITING"), \
+            done.stdout.index("UNSTUCK")
+        assert first < second
+        assert "nothing hangs any more" in done.stdout
+        assert done.returncode == CLEAN, done.stderr
+        assert_goes_on(victim, "lost-behind-lost")
+
+
 def test_two_hangs_and_one_answer() -> None:
     """Yes to the first, no to the second: that one is left as it is."""
     with Victim("two-lost") as victim:

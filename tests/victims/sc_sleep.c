@@ -18,20 +18,6 @@ static void run_timer_waiting(struct world *world)
 }
 
 /*
- * The wake goes first: the cleaner is held when it is about to arm, the main
- * thread wakes it, and waits for its end; only then does it arm.
- */
-static void wake_before_arm(struct world *world)
-{
-    hold_arm(CFIX_SLEEP_BEFORE_ARM, world->io0->thread_id, HOLD_SLEEP);
-    step_open_node(world, world->interval);
-    hold_wait(CFIX_SLEEP_BEFORE_ARM);
-    step_close_node(world);
-    step_main_waits(world);
-    hold_release(CFIX_SLEEP_BEFORE_ARM);
-}
-
-/*
  * The wake is split: the main thread is held after it has read to_wake, which
  * is NULL as the cleaner has not armed; the cleaner arms; the main thread goes
  * on with what it has read.  Both primitives are led the same way.
@@ -70,7 +56,7 @@ static void run_wake_lost(struct world *world)
 {
     struct BDRVQcow2State *s;
 
-    wake_before_arm(world);
+    step_wake_before_arm(world);
     s = check_stuck(world);
     step_check(s->cache_clean_timer_wake.to_wake == s->cache_clean_timer_co,
                "armed, and never kicked");
@@ -130,7 +116,7 @@ static void run_erased_fired(struct world *world)
 
 static void run_wake_lost_twin(struct world *world)
 {
-    wake_before_arm(world);
+    step_wake_before_arm(world);
     step_went_on(world);
 }
 

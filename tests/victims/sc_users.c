@@ -59,24 +59,34 @@ static bool has_ended(void *opaque)
 
 static BlockCopyCallState state;
 
-/* It is cancelled when it is about to arm, by another thread. */
-static void cancel_before_arm(struct world *world)
+static void create_copy(struct world *world, void (*entry)(void *))
 {
     state.ns = (int64_t)world->interval * SECOND_NS;
-    state.co = qemu_coroutine_create(block_copy_async_co_entry, &state);
-    hold_arm(CFIX_SLEEP_BEFORE_ARM, world->io0->thread_id, HOLD_SLEEP);
-    aio_co_schedule(world->io0->ctx, state.co);
+    state.co = qemu_coroutine_create(entry, &state);
+}
+
+/* It is cancelled when it is about to arm, by another thread. */
+static void cancel_before_arm(struct IOThread *iothread)
+{
+    hold_arm(CFIX_SLEEP_BEFORE_ARM, iothread->thread_id, HOLD_SLEEP);
+    aio_co_schedule(iothread->ctx, state.co);
     hold_wait(CFIX_SLEEP_BEFORE_ARM);
     block_copy_call_cancel(&state);
     hold_release(CFIX_SLEEP_BEFORE_ARM);
 }
 
-static void run_copy_lost(struct world *world)
+static void copy_lost_in(struct IOThread *iothread)
 {
-    cancel_before_arm(world);
-    step_iothread_rests(world->io0);
+    cancel_before_arm(iothread);
+    step_iothread_rests(iothread);
     step_check(!has_ended(NULL) && state.sleep.to_wake == state.co,
                "cancelled, and armed");
+}
+
+static void run_copy_lost(struct world *world)
+{
+    create_copy(world, block_copy_async_co_entry);
+    copy_lost_in(world->io0);
 }
 
 static void release_copy(struct world *world)
@@ -90,7 +100,8 @@ static void release_copy(struct world *world)
 
 static void run_copy_twin(struct world *world)
 {
-    cancel_before_arm(world);
+    create_copy(world, block_copy_async_co_entry);
+    cancel_before_arm(world->io0);
     watch_until("the copy has ended", has_ended, NULL);
     step_iothread_rests(world->io0);
 }
@@ -215,6 +226,27 @@ static void release_two(struct world *world)
     release_timeout(world);
 }
 
+static struct BDRVQcow2State *copied;
+
+static void copy_under_lock(void *opaque)
+{
+    qemu_co_mutex_lock(&copied->lock);
+    block_copy_async_co_entry(opaque);
+    qemu_co_mutex_unlock(&copied->lock);
+}
+
+/* The main thread waits for the cleaner, which will wait for the copy. The
+ * copy's stack is the older one, so that it is the second to be found. */
+static void run_lost_behind_lost(struct world *world)
+{
+    create_copy(world, copy_under_lock);
+    step_wake_before_arm(world);
+    step_main_waits(world);
+    step_iothread_rests(world->io0);
+    copied = step_qcow2(world);
+    copy_lost_in(world->io1);
+}
+
 const struct scenario sc_users_table[] = {
     {
         .name = "copy-lost",
@@ -255,6 +287,14 @@ const struct scenario sc_users_table[] = {
         .interval = LONG_SLEEP,
         .run = run_two_lost,
         .release = release_two,
+    },
+    {
+        .name = "lost-behind-lost",
+        .about = "a cleaner, behind the lock of a copy; both sleep on",
+        .coroutines = 4,
+        .end = END_STUCK,
+        .interval = LONG_SLEEP,
+        .run = run_lost_behind_lost,
     },
     { .name = NULL },
 };

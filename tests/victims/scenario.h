@@ -113,6 +113,11 @@ struct BDRVQcow2State *step_qcow2(struct world *world);
  */
 void step_looked(struct world *world);
 
+/* Opens the node, whose cleaner is held when it is about to arm, and closes it:
+ * the main thread wakes the cleaner and waits for its end; only then does that
+ * one arm. */
+void step_wake_before_arm(struct world *world);
+
 /* Opens the node, whose last reader is then held just before it unlocks, and
  * closes it, for which the main thread polls.  The caller releases
  * CFIX_RDUNLOCK_ENTERED. */

@@ -98,6 +98,16 @@ void step_looked(struct world *world)
     cfix_fetch_add(&world->io1->ctx->notify_me, 0u);
 }
 
+void step_wake_before_arm(struct world *world)
+{
+    hold_arm(CFIX_SLEEP_BEFORE_ARM, world->io0->thread_id, HOLD_SLEEP);
+    step_open_node(world, world->interval);
+    hold_wait(CFIX_SLEEP_BEFORE_ARM);
+    step_close_node(world);
+    step_main_waits(world);
+    hold_release(CFIX_SLEEP_BEFORE_ARM);
+}
+
 void step_reader_stays(struct world *world)
 {
     hold_arm(CFIX_RDUNLOCK_ENTERED, world->io0->thread_id, HOLD_SLEEP);
