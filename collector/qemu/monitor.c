@@ -3,9 +3,8 @@
  *
  * Source of facts: monitor/monitor-internal.h, monitor/monitor.c (mon_list),
  * monitor/qmp.c. One coroutine serves the requests of all QMP monitors; from
- * when somebody wakes it until it has looked for more, it is marked busy. It
- * is a coroutine since 6.0 (commit 9ce44e2ce267); where there is none, nothing
- * is read. */
+ * when somebody wakes it until it has looked for more, it is marked busy. It is
+ * a coroutine since 5.2; where there is none, nothing is read. */
 #include "qemu/reader.h"
 
 static bool has_monitors(const struct qh_reader *reader)

@@ -7,6 +7,7 @@ The race that left one so was mended in 6.1: gdb counts one more in its place.
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 import build as lab_build
 from alike import three_ways
 from labqemu import Qemu
-from labqhang import check_clean, diagnose_pid, look_clean
+from labqhang import check_clean, look_clean, qhang_program
 from race.mi import Gdb
 from waits import DRAIN, draining, until_main_in
 
@@ -50,7 +51,10 @@ def test_suspended(lab: Path, qhang: Any, tmp_path: Path, system: bool
                 finding["kick"]) \
             == ("monitor.suspended", "proof", "never", "none"), got.told()
         assert int(finding["evidence"][0]["address"], 16) == at, got.told()
-        in_gdb(qemu.pid, f"(monitor_resume({MONITOR}), 0)")
+        in_gdb(qemu.pid, f"--{MONITOR}->suspend_cnt")
+        assert subprocess.run([qhang_program(), "kick", "--yes",
+                               "--notify-only", str(qemu.pid)],
+                              check=False).returncode == 0
         assert "qemu" in qemu.qmp.answer(QMP_S)
         look_clean(qemu.pid)
 
