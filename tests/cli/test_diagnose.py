@@ -45,6 +45,7 @@ FAULTS = {
     "rcu-stalled": ("rcu.stalled", None, "unknown"),
     "orphan": ("coroutine.orphan", None, "never"),
     "request-lost": ("io.lost-completion", None, "never"),
+    "monitor-suspended": ("monitor.suspended", None, "never"),
 }
 # What can be no more than strong.
 STRONG = ("kernel.stuck", "rcu.stalled", "coroutine.orphan",
@@ -158,6 +159,16 @@ def check_orphan(told: dict[str, Any], finding: dict[str, Any]) -> None:
     assert finding["waiter_tid"] is None
 
 
+def check_monitor(told: dict[str, Any], finding: dict[str, Any]) -> None:
+    """The finding names the dispatcher, which rests; no thread waits."""
+    dispatcher = next(c for c in told["coroutines"]
+                      if c["address"] == finding["coroutine"])
+    assert dispatcher["entry"] == "monitor_qmp_dispatcher_co"
+    assert finding["waiter_tid"] is None
+    assert [e["value"] for e in finding["evidence"]] == ["1", "0", "0"]
+    assert "charmonitor" in finding["evidence"][0]["what"]
+
+
 # Where the waiter of each stands; the main thread, unless it is told.
 WAITERS = {
     "condition-met": "aio_wait_bh_oneshot",
@@ -244,6 +255,8 @@ def check(told: dict[str, Any], scenario: str, victim: Victim) -> None:
         check_graph(told, finding)
     elif rule == "coroutine.orphan":
         check_orphan(told, finding)
+    elif rule == "monitor.suspended":
+        check_monitor(told, finding)
     elif rule.startswith(("co", "throttle")):
         check_co_lock(told, finding)
     else:

@@ -7,13 +7,14 @@
 
 #include "atomics.h"
 #include "block.h"
+#include "monitor.h"
 #include "runtime/main_loop.h"
 #include "watch.h"
 
 static struct Coroutine *qmp_dispatcher_co;
 static const struct QmpCommand *request_cmd;
 static void *request_args;
-static int busy = 1;
+static bool qmp_dispatcher_co_busy = true;
 static bool shutting_down;
 static int returned_fd = -1;
 
@@ -41,7 +42,7 @@ static __attribute__((noinline)) void qmp_dispatch(const struct QmpCommand *cmd,
 
 /*
  * Between commands it says so, first on returned_fd, then in `busy`, and does
- * nothing more but yield: so a sender that sees busy == 0 may wake it, and
+ * nothing more but yield: so a sender that sees it not busy may wake it, and
  * its request is looked at only after that wake.
  */
 static void await_request(void)
@@ -52,7 +53,7 @@ static void await_request(void)
         cfix_die("write to an eventfd");
     }
     /* Pairs with the load in qmp_returned. */
-    cfix_store_release(&busy, 0);
+    cfix_store_release(&qmp_dispatcher_co_busy, false);
     qemu_coroutine_yield();
 }
 
@@ -67,7 +68,9 @@ static void monitor_qmp_dispatcher_co(void *opaque)
         }
         /* The wake that brought us here came after the request. */
         cmd = request_cmd;
+        monitor_pop_request();
         qmp_dispatch(cmd, request_args);
+        monitor_resume();
     }
     qmp_dispatcher_co = NULL;
 }
@@ -92,6 +95,17 @@ void qmp_stop(void)
     close(returned_fd);
 }
 
+static __attribute__((noinline)) void
+handle_qmp_command(const struct QmpCommand *cmd, void *args)
+{
+    monitor_suspend();
+    monitor_push_request();
+    request_args = args;
+    request_cmd = cmd;
+    cfix_store_release(&qmp_dispatcher_co_busy, true);
+    aio_co_wake(qmp_dispatcher_co);
+}
+
 void qmp_send(const struct QmpCommand *cmd, void *args)
 {
     uint64_t earlier;
@@ -101,15 +115,12 @@ void qmp_send(const struct QmpCommand *cmd, void *args)
     }
     /* Only that of this command is to be seen. */
     (void)!read(returned_fd, &earlier, sizeof(earlier));
-    cfix_store_release(&busy, 1);
-    request_args = args;
-    request_cmd = cmd;
-    aio_co_wake(qmp_dispatcher_co);
+    handle_qmp_command(cmd, args);
 }
 
 bool qmp_returned(void)
 {
-    return !cfix_load_acquire(&busy);
+    return !cfix_load_acquire(&qmp_dispatcher_co_busy);
 }
 
 static bool returned(void *opaque)

@@ -23,6 +23,7 @@ static const struct scenario *const tables[] = {
     sc_rcu_table,
     sc_orphan_table,
     sc_users_table,
+    sc_monitor_table,
 };
 
 #define TABLES (sizeof(tables) / sizeof(tables[0]))

@@ -77,6 +77,7 @@ extern const struct scenario sc_lock_table[];
 extern const struct scenario sc_rcu_table[];
 extern const struct scenario sc_orphan_table[];
 extern const struct scenario sc_users_table[];
+extern const struct scenario sc_monitor_table[];
 
 /* By name; NULL if there is none. */
 const struct scenario *scenario_find(const char *name);

@@ -42,7 +42,8 @@ HANGS = {"wake-lost": SYS_PPOLL, "erased": SYS_PPOLL,
 SILENT = ["bh-unnotified", "bh-unnotified-busy", "timer-unserved",
           "wake-lost-turning", "rcu-stalled", "copy-lost",
           "timeout-lost", "two-lost", "handoff-lost", "handoff-unwoken",
-          "rwlock-stalled", "pool-idle", "throttle-unarmed", "orphan"]
+          "rwlock-stalled", "pool-idle", "throttle-unarmed", "orphan",
+          "monitor-suspended"]
 TWINS = ["wake-lost-twin", "erased-twin", "graph-unkicked-twin"]
 HELD = ["mid-wake", "mid-wake-spin", "mid-wake-entered", "mid-kick",
         "mid-notify", "mid-notify-wake", "runnable", "runnable-late",
