@@ -24,7 +24,8 @@ class Step:
 
 
 STEPS = (
-    Step("stack prepared", ("break makecontext", "run", "finish"), 0),
+    Step("stack prepared", ("break makecontext", "run", "finish",
+                            "set scheduler-locking on"), 0),
     Step("switching", ("catch syscall rt_sigprocmask", "continue"), 0),
     Step("entered", ("delete", "break *coroutine_trampoline", "continue"), 0),
     Step("about to save", ("delete", "break __sigsetjmp", "continue"), 0),

@@ -159,7 +159,7 @@ struct qh_error *qh_array_reserve(void *items, size_t *capacity, size_t count,
  */
 void qh_memory_touch(void *memory, size_t bytes);
 void qh_memory_warm(size_t bytes);
-/* Whether all of it is zeros; true of nothing. */
+/* Whether all of it is zeros; so is memory of no bytes. */
 bool qh_memory_is_zero(const void *memory, size_t bytes);
 
 /* Memory that is freed all at once; zero-initialise one to begin. */

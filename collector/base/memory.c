@@ -61,14 +61,14 @@ struct qh_error *qh_array_reserve(void *items, size_t *capacity, size_t count,
     return NULL;
 }
 
-enum { PAGE_BYTES = 4096, PIECE_BYTES = 1 << 20 };
-
 bool qh_memory_is_zero(const void *memory, size_t bytes)
 {
     const unsigned char *at = memory;
 
     return !bytes || (!at[0] && memcmp(at, at + 1, bytes - 1) == 0);
 }
+
+enum { PAGE_BYTES = 4096, PIECE_BYTES = 1 << 20 };
 
 /* One system call where the kernel has it (5.14), else page by page. */
 void qh_memory_touch(void *memory, size_t bytes)

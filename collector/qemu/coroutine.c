@@ -10,6 +10,7 @@
  * place differs by compiler, and where none keeps it, the heap is searched
  * (search.c). The target must stand still, or stacks are missed. */
 #include "qemu/reader.h"
+#include "target/arch.h"
 
 #include <string.h>
 
@@ -20,7 +21,7 @@ enum {
     TOP_BYTES = 256,          /* the upper end that is looked through */
     USED_BYTES = 1024,        /* what many a coroutine uses; copied with it */
     CONTEXT_BELOW_TOP = 0x28, /* where every gcc keeps the pointer */
-    CONTEXT_REGS_BYTES = 64   /* of a jmp_buf, the part with registers */
+    CONTEXT_REGS_BYTES = QH_ARCH_JMPBUF_SLOTS * 8
 };
 
 /* A guard page with room for a stack above it, by the map alone. */
@@ -98,7 +99,9 @@ static bool made_by_makecontext(struct qh_reader *reader, const uint64_t *words,
  * and below what glibc laid there its new mapping is as the kernel gave it;
  * then it runs up to where it saves its registers for the first time, in an
  * `env` that was cleared with the rest. Until then nobody else knows of it: it
- * is no coroutine that could be missed. Source: util/coroutine-ucontext.c,
+ * is no coroutine that could be missed. In between are some instructions in
+ * which its stack does not name it yet, clang's all the way to the second: then
+ * it is told to be unresolved. Source: util/coroutine-ucontext.c,
  * qemu_coroutine_new(), coroutine_trampoline(). */
 static bool has_not_run(const uint64_t *words, size_t count)
 {
@@ -110,10 +113,13 @@ static bool has_never_left(const struct qh_reader *reader,
 {
     struct raddr env = qh_field_at(reader, ucontext, QH_F_UC_ENV);
     uint64_t offset = env.value - image->at.value;
+    uint64_t slots[QH_ARCH_JMPBUF_SLOTS];
 
-    return offset <= image->bytes &&
-           image->bytes - offset >= CONTEXT_REGS_BYTES &&
-           qh_memory_is_zero(image->data + offset, CONTEXT_REGS_BYTES);
+    if (offset > image->bytes || image->bytes - offset < sizeof(slots)) {
+        return false;
+    }
+    memcpy(slots, image->data + offset, sizeof(slots));
+    return !slots[QH_ARCH_JMPBUF_PC];
 }
 
 /* `*ret` and `*image` are set for STACK_COROUTINE. */

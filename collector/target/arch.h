@@ -23,8 +23,9 @@ const char *qh_arch_register_name(unsigned reg);
 /* Where a thread keeps the guard that setjmp mixes into its pointers. */
 struct raddr qh_arch_pointer_guard(uint64_t fs_base);
 
-/* Bytes at the start of a sigjmp_buf that hold registers. */
-enum { QH_ARCH_JMPBUF_SLOTS = 8 };
+/* The words at the start of a sigjmp_buf that hold registers; the one of the
+ * pc is written last, and never 0 once it was. */
+enum { QH_ARCH_JMPBUF_SLOTS = 8, QH_ARCH_JMPBUF_PC = 7 };
 
 /* The registers that a sigsetjmp saved: callee-saved ones, sp and pc, with
  * the pointer guard taken off. */
