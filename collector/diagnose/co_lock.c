@@ -145,6 +145,21 @@ enum qh_quiet qh_co_lock_passing(const struct qh_co_lock *lock)
     return qh_co_lock_quiet(lock, lock_functions, QH_COUNT(lock_functions));
 }
 
+/* The thread that waits for one of those that want it, or 0. */
+static pid_t waiter_of(const struct qh_co_lock *lock)
+{
+    const struct qh_snapshot *snapshot = lock->snapshot;
+    pid_t waiter = 0;
+
+    for (size_t i = 0; !waiter && i < snapshot->wait_count; i++) {
+        const struct qh_wait *wait = &snapshot->waits[i];
+        if (is_for(wait, lock->first)) {
+            waiter = qh_wait_waiter(snapshot, wait->coroutine);
+        }
+    }
+    return waiter;
+}
+
 struct qh_finding qh_co_lock_finding(const struct qh_co_lock *lock,
                                      const char *rule, enum qh_quiet quiet)
 {
@@ -162,7 +177,8 @@ struct qh_finding qh_co_lock_finding(const struct qh_co_lock *lock,
         .certainty = quiet == QH_QUIET ? QH_PROOF : QH_STRONG,
         .coroutine = lock->first->coroutine,
         .tid = context ? context->tid : 0,
-        .waiter = qh_wait_waiter(lock->snapshot, lock->first->coroutine),
+        .waiter = waiter_of(lock),
+        .of_memory = true,
         .heals = QH_HEALS_NEVER,
         .heals_in_ns = QH_TIME_UNKNOWN,
         .fingerprint = print,

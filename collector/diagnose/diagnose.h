@@ -60,6 +60,7 @@ struct qh_finding {
     struct raddr coroutine;   /* the one that is stuck, or 0 */
     pid_t tid;                /* its home thread; graph lock: the writer */
     pid_t waiter;             /* the thread that waits for it, or 0 */
+    bool of_memory;           /* it rests on memory, whoever waits */
     struct raddr context;     /* the AioContext that to notify ends it, or 0 */
     enum qh_heals heals;
     int64_t heals_in_ns;      /* QH_TIME_UNKNOWN unless known */

@@ -156,7 +156,7 @@ static void weigh_unstopped(const struct qh_snapshot *snapshot,
                         ? finding->waiter
                         : finding->tid;
         const struct qh_thread *waiter = qh_snapshot_thread(snapshot, tid);
-        if (!waiter && !still) {
+        if ((!waiter || finding->of_memory) && !still) {
             findings->unsettled = true;
             continue;
         }
@@ -256,7 +256,7 @@ static bool has_alike(const struct qh_findings *findings,
         const struct qh_finding *one = &findings->items[i];
         if (!strcmp(one->rule, like->rule) &&
             qh_raddr_equal(one->coroutine, like->coroutine) &&
-            one->waiter == like->waiter && one->tid == like->tid) {
+            one->tid == like->tid) {
             return true;
         }
     }

@@ -68,6 +68,26 @@ static void test_handoff_lost(void **state)
     world_destroy(world);
 }
 
+/* A thread that waits for one of them does not make a proof of what the memory
+ * of a process that is not stopped looks like. */
+static void test_waiter(void **state)
+{
+    struct world *world = world_mutex();
+
+    wait_for(world, QH_WAIT_CO_MUTEX, OTHER);
+    assert_int_equal(world_waiter(world), 0);
+    world_wait(world, QH_WAIT_POLL, WORLD_MAIN_TID, 0)->owner_coroutine =
+        qh_raddr(WANTS);
+    assert_int_equal(world_waiter(world), WORLD_MAIN_TID);
+    world->snapshot->waits[2].owner_coroutine = qh_raddr(OTHER);
+    assert_int_equal(world_waiter(world), WORLD_MAIN_TID);
+    world->snapshot->unstopped = true;
+    assert_int_equal(world_waiter(world), WORLD_MAIN_TID);
+    world->snapshot->torn = true;
+    world_assert_none(world, true);
+    world_destroy(world);
+}
+
 /* Two that wait for one lock make one finding, whichever looks stuck. */
 static void test_once(void **state)
 {
@@ -209,6 +229,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_handoff_lost),
+        cmocka_unit_test(test_waiter),
         cmocka_unit_test(test_once),
         cmocka_unit_test(test_holder_ended),
         cmocka_unit_test(test_thread_at_it),

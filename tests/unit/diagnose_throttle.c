@@ -75,24 +75,14 @@ static void test_unarmed(void **state)
     world_destroy(world);
 }
 
-static pid_t waiter_found(const struct world *world)
-{
-    struct qh_findings *findings = world_diagnose(world);
-
-    assert_int_equal(findings->count, 1);
-    pid_t waiter = findings->items[0].waiter;
-    qh_findings_destroy(findings);
-    return waiter;
-}
-
 static void test_waiter(void **state)
 {
     struct world *world = world_throttled();
     struct qh_wait *wait = world_wait(world, QH_WAIT_POLL, WORLD_MAIN_TID, 0);
 
-    assert_int_equal(waiter_found(world), 0);
+    assert_int_equal(world_waiter(world), 0);
     wait->owner_coroutine = qh_raddr(WAITS);
-    assert_int_equal(waiter_found(world), WORLD_MAIN_TID);
+    assert_int_equal(world_waiter(world), WORLD_MAIN_TID);
     world_destroy(world);
 }
 

@@ -383,6 +383,16 @@ void world_assert_finding(const struct world *world, const char *rule,
     qh_findings_destroy(findings);
 }
 
+pid_t world_waiter(const struct world *world)
+{
+    struct qh_findings *findings = world_diagnose(world);
+
+    assert_int_equal(findings->count, 1);
+    pid_t waiter = findings->items[0].waiter;
+    qh_findings_destroy(findings);
+    return waiter;
+}
+
 void world_assert_none(const struct world *world, bool unsettled)
 {
     struct qh_findings *findings = world_diagnose(world);

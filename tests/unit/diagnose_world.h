@@ -66,6 +66,8 @@ void world_report_deinit(struct qh_report *report);
 /* Asserts that there is exactly one finding, of that rule and certainty. */
 void world_assert_finding(const struct world *world, const char *rule,
                           enum qh_certainty certainty);
+/* The waiter of the only finding; asserts that there is one. */
+pid_t world_waiter(const struct world *world);
 /* Asserts that there is none, and whether another look is asked for. */
 void world_assert_none(const struct world *world, bool unsettled);
 
