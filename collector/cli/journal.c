@@ -148,6 +148,15 @@ void qh_journal_outcome(pid_t pid, const struct qh_finding *finding,
         killed ? "QHANG_OUTCOME=killed" : fields[outcome->result]);
 }
 
+void qh_journal_went_on(pid_t pid, const struct qh_finding *finding)
+{
+    struct text message = { .used = 0 };
+
+    add(&message, "process %d, %s: its waiter has gone on", (int)pid,
+        finding->rule);
+    say(pid, finding, message.bytes, "QHANG_OUTCOME=unstuck");
+}
+
 void qh_journal_ended(pid_t pid, const struct qh_ending *ending)
 {
     bool killed = ending->how == QH_ENDING_KILLED;

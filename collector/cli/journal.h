@@ -18,6 +18,8 @@ void qh_journal_refused(pid_t pid, const struct qh_finding *finding);
 /* What became of it. */
 void qh_journal_outcome(pid_t pid, const struct qh_finding *finding,
                         const struct qh_rescue_outcome *outcome);
+/* That who still waited has gone on, with what was kicked after it. */
+void qh_journal_went_on(pid_t pid, const struct qh_finding *finding);
 /* That the process has ended, after its last rescue was seen to the end. */
 void qh_journal_ended(pid_t pid, const struct qh_ending *ending);
 

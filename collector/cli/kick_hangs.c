@@ -197,19 +197,49 @@ static struct qh_error *diagnose(struct qh_kick_run *kick,
     }
 }
 
+/* It went on, and then to its end: what else was to be seen is gone. */
+static void tell_end(struct qh_kick_run *kick)
+{
+    const struct qh_process *process = qh_target_process(kick->target);
+    const struct qh_report report = { .colour = qh_wants_colour() };
+
+    kick->ended = true;
+    kick->ending = qh_target_ending(kick->target);
+    qh_kick_text_ended(&report, &kick->ending, stdout);
+    qh_journal_ended(process->pid, &kick->ending);
+}
+
+/* Who still waited may go on with what was kicked after it. */
+static struct qh_error *watch_waiters(struct qh_kick_run *kick)
+{
+    for (size_t i = 0; i + 1 < kick->tried_count && !kick->ended; i++) {
+        struct qh_kick_tried *tried = &kick->tried[i];
+        struct qh_rescue_outcome outcome;
+
+        if (!tried->waits) {
+            continue;
+        }
+        QH_TRY(qh_rescue_watch_place(kick->target, kick->qemu, &tried->place,
+                                     kick->request->watch_ns, &outcome));
+        tried->waits = outcome.result == QH_RESCUE_WAITS;
+        if (outcome.result == QH_RESCUE_UNSTUCK) {
+            qh_journal_went_on(qh_target_process(kick->target)->pid,
+                               &tried->finding);
+        } else if (outcome.result == QH_RESCUE_ENDED) {
+            tell_end(kick);
+        }
+    }
+    return NULL;
+}
+
 /* All have had their turn: what is left? */
 static void finish(struct qh_kick_run *kick, const struct qh_session *session)
 {
     const struct qh_report report = qh_kick_report(session->snapshot, session);
 
-    /* Who waited may have gone on with what was kicked after it. */
-    for (size_t i = 0; i < kick->tried_count; i++) {
-        struct qh_kick_tried *tried = &kick->tried[i];
-        tried->waits &= !qh_rescue_has_left(session->snapshot, &tried->place);
-    }
     kick->left = session->findings->count;
     kick->unseen = session->findings->unsettled || session->snapshot->gap_count;
-    if (kick->acted) {
+    if (kick->acted && !kick->ended) {
         qh_kick_text_left(&report, kick->left, kick->unseen,
                           qh_kick_is_stuck(kick), stdout);
     }
@@ -228,24 +258,13 @@ static struct qh_error *kick_all(struct qh_kick_run *kick)
             return nothing_hangs(kick, &session);
         }
         if (!finding || kick->tried_count == QH_MAX_KICKS) {
+            QH_TRY(watch_waiters(kick));
             finish(kick, &session);
             return NULL;
         }
         QH_TRY(kick_one(kick, &session, finding));
     }
     return NULL;
-}
-
-/* It went on, and then to its end: what else was to be seen is gone. */
-static void tell_end(struct qh_kick_run *kick)
-{
-    const struct qh_process *process = qh_target_process(kick->target);
-    const struct qh_report report = { .colour = qh_wants_colour() };
-
-    kick->ended = true;
-    kick->ending = qh_target_ending(kick->target);
-    qh_kick_text_ended(&report, &kick->ending, stdout);
-    qh_journal_ended(process->pid, &kick->ending);
 }
 
 struct qh_error *qh_kick_hangs(struct qh_kick_run *kick)

@@ -201,8 +201,8 @@ void qh_kick_text_left(const struct qh_report *report, size_t left, bool unseen,
 
     qh_wrap_begin(&wrap, out, "now");
     if (!left && stuck) {
-        qh_wrap_words(&wrap, "no other hang found; qhang coroutines tells "
-                             "what it waits for");
+        qh_wrap_words(&wrap, "no other hang found; for what is still "
+                             "waited for, see qhang coroutines");
     } else if (!left && unseen) {
         qh_wrap_words(&wrap, "no hang seen, but not all could be looked at: "
                              "see qhang diagnose");

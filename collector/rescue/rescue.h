@@ -108,9 +108,6 @@ struct qh_rescue_place {
     uint64_t sp;
     char function[64];
 };
-/* Whether the thread is seen elsewhere. */
-bool qh_rescue_has_left(const struct qh_snapshot *snapshot,
-                        const struct qh_rescue_place *place);
 
 /* What became of it. */
 struct qh_rescue_outcome {
@@ -138,6 +135,12 @@ struct qh_error *qh_rescue_watch(struct qh_target *target, struct qh_qemu *qemu,
                                  const struct qh_finding *finding,
                                  int64_t bound_ns,
                                  struct qh_rescue_outcome *ret) QH_MUST_CHECK;
+/* The same of a fault that is over: UNSTUCK once the thread has left `place`, or
+ * WAITS; a place that is none, and a thread that has ended, count as left. */
+struct qh_error *
+qh_rescue_watch_place(struct qh_target *target, struct qh_qemu *qemu,
+                      const struct qh_rescue_place *place, int64_t bound_ns,
+                      struct qh_rescue_outcome *ret) QH_MUST_CHECK;
 /* Whether it is known to have gone on. */
 bool qh_rescue_is_over(const struct qh_rescue_outcome *outcome);
 

@@ -111,16 +111,10 @@ static enum sight look_at_waiter(const struct qh_snapshot *snapshot,
     return thread->stack.count && !thread->stack.cut ? SEEN_GONE : NOT_SEEN;
 }
 
-bool qh_rescue_has_left(const struct qh_snapshot *snapshot,
-                        const struct qh_rescue_place *place)
-{
-    return look_at_waiter(snapshot, place) == SEEN_GONE;
-}
-
 /* What is looked for, and how far it has come. */
 struct watch {
     struct qh_qemu *qemu;
-    const struct qh_finding *finding;
+    const struct qh_finding *finding; /* NULL: it is known to be over */
     struct qh_rescue_place place;
     int64_t began_ns, bound_ns;
     enum sight fault, waiter; /* of the last look that saw them */
@@ -138,6 +132,10 @@ static struct qh_error *look(struct watch *watch, enum sight *ret_fault,
 
     QH_TRY(qh_qemu_sample(watch->qemu, &snapshot));
     *ret_waiter = look_at_waiter(snapshot, &watch->place);
+    if (!watch->finding) {
+        *ret_fault = SEEN_GONE;
+        return NULL;
+    }
     if (qh_finding_kick(watch->finding) == QH_KICK_TIMER) {
         *ret_fault = look_at_sleeper(snapshot, watch->finding);
         return NULL;
@@ -200,18 +198,17 @@ static struct qh_error *look_until_gone(struct watch *watch,
     return NULL;
 }
 
-struct qh_error *qh_rescue_watch(struct qh_target *target, struct qh_qemu *qemu,
-                                 const struct qh_snapshot *before,
-                                 const struct qh_finding *finding,
-                                 int64_t bound_ns,
-                                 struct qh_rescue_outcome *ret)
+/* As long as its waiter has not left `place`. */
+static struct qh_error *
+run_watch(struct qh_target *target, struct qh_qemu *qemu,
+          const struct qh_finding *finding, const struct qh_rescue_place *place,
+          int64_t bound_ns, struct qh_rescue_outcome *ret)
 {
     struct qh_rescue_outcome outcome = { .took_ns = QH_TIME_UNKNOWN };
     struct watch watch = {
         .qemu = qemu,
         .finding = finding,
-        .place =
-            place_of(before, finding->waiter ? finding->waiter : finding->tid),
+        .place = *place,
         .began_ns = now_ns(),
         .bound_ns = bound_ns,
         .fault = NOT_SEEN,
@@ -231,9 +228,30 @@ struct qh_error *qh_rescue_watch(struct qh_target *target, struct qh_qemu *qemu,
     } else if (error) {
         return error;
     }
-    outcome.place = watch.place;
+    outcome.place = *place;
     *ret = outcome;
     return NULL;
+}
+
+struct qh_error *qh_rescue_watch(struct qh_target *target, struct qh_qemu *qemu,
+                                 const struct qh_snapshot *before,
+                                 const struct qh_finding *finding,
+                                 int64_t bound_ns,
+                                 struct qh_rescue_outcome *ret)
+{
+    const struct qh_rescue_place place =
+        place_of(before, finding->waiter ? finding->waiter : finding->tid);
+
+    return run_watch(target, qemu, finding, &place, bound_ns, ret);
+}
+
+struct qh_error *qh_rescue_watch_place(struct qh_target *target,
+                                       struct qh_qemu *qemu,
+                                       const struct qh_rescue_place *place,
+                                       int64_t bound_ns,
+                                       struct qh_rescue_outcome *ret)
+{
+    return run_watch(target, qemu, NULL, place, bound_ns, ret);
 }
 
 bool qh_rescue_is_over(const struct qh_rescue_outcome *outcome)

@@ -62,6 +62,7 @@ def test_waiter_goes_on_later() -> None:
             done.stdout.index("UNSTUCK")
         assert first < second
         assert "nothing hangs any more" in done.stdout
+        assert "its waiter has gone on" in done.stderr
         assert done.returncode == CLEAN, done.stderr
         assert_goes_on(victim, "lost-behind-lost")
 
