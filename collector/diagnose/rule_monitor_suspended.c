@@ -16,21 +16,17 @@
 
 #include <inttypes.h>
 
-/* Where the coroutine sleeps that serves the requests, while there is none:
- * it is marked busy before it serves one. NULL while it does. */
-static const struct qh_coroutine *
-resting_dispatcher(const struct qh_snapshot *snapshot)
+/* Whether the coroutine that serves the requests is parked where it waits for
+ * one: it is marked busy before it serves one. */
+static bool dispatcher_rests(const struct qh_snapshot *snapshot)
 {
     const struct qh_coroutine *dispatcher =
         qh_snapshot_coroutine(snapshot, snapshot->qmp_dispatcher);
 
-    return dispatcher && !snapshot->qmp_busy &&
-                   dispatcher->state == QH_CO_SUSPENDED &&
-                   qh_backtrace_has(&dispatcher->stack,
-                                    "monitor_qmp_dispatcher_co") &&
-                   !qh_backtrace_has(&dispatcher->stack, "qmp_dispatch")
-               ? dispatcher
-               : NULL;
+    return dispatcher && snapshot->qmp_busy_address.value &&
+           !snapshot->qmp_busy && dispatcher->state == QH_CO_SUSPENDED &&
+           qh_backtrace_has(&dispatcher->stack, "monitor_qmp_dispatcher_co") &&
+           !qh_backtrace_has(&dispatcher->stack, "qmp_dispatch");
 }
 
 static enum qh_quiet quiet_around(const struct qh_snapshot *snapshot)
@@ -50,13 +46,22 @@ static enum qh_quiet quiet_around(const struct qh_snapshot *snapshot)
     return qh_quiet_threads(snapshot, passing, QH_COUNT(passing));
 }
 
-static struct qh_error *add_evidence(const struct qh_snapshot *snapshot,
-                                     const struct qh_monitor *monitor,
-                                     struct qh_findings *findings,
-                                     struct qh_finding *finding)
+/* monitor_can_read() asks for 0. */
+static bool is_left_behind(const struct qh_monitor *monitor)
+{
+    return monitor->suspended && !monitor->requests;
+}
+
+static struct qh_error *add_monitor(const struct qh_monitor *monitor,
+                                    struct qh_findings *findings,
+                                    struct qh_finding *finding)
 {
     const char *label = monitor->chardev ? monitor->chardev : "";
 
+    finding->fingerprint =
+        qh_fingerprint_mix(finding->fingerprint, monitor->address.value);
+    finding->fingerprint =
+        qh_fingerprint_mix(finding->fingerprint, (uint64_t)monitor->suspended);
     QH_TRY(qh_number_evidence(
         findings, finding,
         qh_arena_printf(&findings->arena,
@@ -64,53 +69,51 @@ static struct qh_error *add_evidence(const struct qh_snapshot *snapshot,
                         ": monitor%s%s takes in no command",
                         monitor->suspended, *label ? " " : "", label),
         monitor->suspended_address, monitor->suspended));
-    QH_TRY(qh_number_evidence(findings, finding,
+    return qh_number_evidence(findings, finding,
                               "qmp_requests: no request of it is waiting",
-                              monitor->requests_address, monitor->requests));
-    return qh_number_evidence(
-        findings, finding, "qmp_dispatcher_co_busy = 0: none is being served",
-        snapshot->qmp_busy_address, 0);
+                              monitor->requests_address, monitor->requests);
 }
 
+/* One for all of them, since they have the same cause, and no thread or
+ * coroutine that would tell one from the other. */
 static struct qh_error *judge(const struct qh_snapshot *snapshot,
-                              const struct qh_coroutine *dispatcher,
-                              const struct qh_monitor *monitor,
                               struct qh_findings *findings)
 {
-    const struct qh_context *context =
-        qh_snapshot_context(snapshot, dispatcher->context);
     enum qh_quiet quiet = quiet_around(snapshot);
-    uint64_t print = QH_FINGERPRINT;
+    struct qh_finding finding = {
+        .rule = "monitor.suspended",
+        .certainty = quiet == QH_QUIET ? QH_PROOF : QH_STRONG,
+        .of_memory = true,
+        .heals = QH_HEALS_NEVER,
+        .heals_in_ns = QH_TIME_UNKNOWN,
+        .summary = "a QMP monitor is suspended for good",
+        .fingerprint = QH_FINGERPRINT,
+    };
 
     if (quiet == QH_DISTURBED) {
         findings->unsettled = true;
         return NULL;
     }
-    print = qh_fingerprint_mix(print, monitor->address.value);
-    print = qh_fingerprint_mix(print, (uint64_t)monitor->suspended);
-    struct qh_finding finding = {
-        .rule = "monitor.suspended",
-        .certainty = quiet == QH_QUIET ? QH_PROOF : QH_STRONG,
-        .coroutine = dispatcher->address,
-        .tid = context ? context->tid : 0,
-        .heals = QH_HEALS_NEVER,
-        .heals_in_ns = QH_TIME_UNKNOWN,
-        .summary = "a QMP monitor is suspended for good",
-        .fingerprint = print,
-    };
-    QH_TRY(add_evidence(snapshot, monitor, findings, &finding));
+    for (size_t i = 0; i < snapshot->monitor_count; i++) {
+        if (is_left_behind(&snapshot->monitors[i])) {
+            QH_TRY(add_monitor(&snapshot->monitors[i], findings, &finding));
+        }
+    }
+    QH_TRY(qh_number_evidence(
+        findings, &finding, "qmp_dispatcher_co_busy = 0: none is being served",
+        snapshot->qmp_busy_address, 0));
     return qh_findings_add(findings, &finding);
 }
 
 struct qh_error *qh_rule_monitor_suspended(const struct qh_snapshot *snapshot,
                                            struct qh_findings *findings)
 {
-    const struct qh_coroutine *dispatcher = resting_dispatcher(snapshot);
-
-    for (size_t i = 0; dispatcher && i < snapshot->monitor_count; i++) {
-        const struct qh_monitor *monitor = &snapshot->monitors[i];
-        if (monitor->suspended > 0 && !monitor->requests) {
-            QH_TRY(judge(snapshot, dispatcher, monitor, findings));
+    if (!dispatcher_rests(snapshot)) {
+        return NULL;
+    }
+    for (size_t i = 0; i < snapshot->monitor_count; i++) {
+        if (is_left_behind(&snapshot->monitors[i])) {
+            return judge(snapshot, findings);
         }
     }
     return NULL;

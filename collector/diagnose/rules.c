@@ -17,8 +17,8 @@ const struct qh_rule qh_rules[] = {
     { "timer.expired-unserved", qh_rule_timer_expired_unserved },
     { "coroutine.orphan", qh_rule_coroutine_orphan },
     { "io.lost-completion", qh_rule_io_lost_completion },
-    { "monitor.suspended", qh_rule_monitor_suspended },
     { "sleep.wake-lost", qh_rule_sleep_wake_lost },
+    { "monitor.suspended", qh_rule_monitor_suspended },
     { "kernel.stuck", qh_rule_kernel_stuck },
     { "rcu.stalled", qh_rule_rcu_stalled },
 };

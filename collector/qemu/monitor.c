@@ -3,8 +3,8 @@
  *
  * Source of facts: monitor/monitor-internal.h, monitor/monitor.c (mon_list),
  * monitor/qmp.c. One coroutine serves the requests of all QMP monitors; from
- * when somebody wakes it until it has looked for more, it is marked busy. It is
- * a coroutine since 5.2; where there is none, nothing is read. */
+ * when somebody wakes it until it looks for more of them it is marked busy. It
+ * is a coroutine since 5.2; where there is none, nothing is read. */
 #include "qemu/reader.h"
 
 static bool has_monitors(const struct qh_reader *reader)
@@ -103,11 +103,13 @@ static struct qh_error *read_dispatcher(struct qh_reader *reader)
 {
     struct qh_snapshot *snapshot = reader->snapshot;
     struct raddr address = qh_symbol(reader, QH_S_DISPATCHER_BUSY);
+    struct raddr dispatcher;
     unsigned char busy;
 
     QH_TRY(qh_read_pointer(reader, qh_symbol(reader, QH_S_DISPATCHER),
-                           &snapshot->qmp_dispatcher));
+                           &dispatcher));
     QH_TRY(qh_target_read(reader->target, address, &busy, sizeof(busy)));
+    snapshot->qmp_dispatcher = dispatcher;
     snapshot->qmp_busy_address = address;
     snapshot->qmp_busy = busy != 0;
     return NULL;

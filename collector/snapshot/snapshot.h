@@ -270,8 +270,8 @@ struct qh_graph_lock {
                          stack above aio_poll, or 0 */
 };
 
-/* A QMP monitor: it takes in no command while it is suspended, and is resumed
- * by whoever takes its request off the queue (monitor/qmp.c). */
+/* A QMP monitor: it takes in no command while it is suspended, which it is for
+ * the sake of a request that is queued or being served (monitor/qmp.c). */
 struct qh_monitor {
     struct raddr address; /* of its Monitor */
     const char *chardev;  /* label of its character device, or NULL */
@@ -333,7 +333,8 @@ struct qh_snapshot {
     struct raddr qmp_coroutine;
     struct qh_monitor *monitors; /* of QMP; those of HMP are not read */
     size_t monitor_count;
-    struct raddr qmp_dispatcher; /* who serves their requests; 0: not known */
+    struct raddr qmp_dispatcher; /* who serves their requests; 0: it has
+                                    ended, or is not known */
     bool qmp_busy;               /* it was woken, or is at work */
     struct raddr qmp_busy_address;
 

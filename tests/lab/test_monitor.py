@@ -2,7 +2,7 @@
 
 SPDX-License-Identifier: GPL-2.0-or-later
 
-The race that left one so was mended in 6.1: gdb counts one more in its place.
+What left one so was mended in 4.2: gdb counts one more in its place.
 """
 
 from __future__ import annotations
