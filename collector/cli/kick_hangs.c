@@ -41,6 +41,7 @@ static void take_outcome(struct qh_kick_run *kick,
 
     last->waits = outcome->result == QH_RESCUE_WAITS;
     last->place = outcome->place;
+    last->acted = kick->acted;
     last->stuck = !last->waits && !qh_rescue_is_over(outcome);
     if (outcome->result == QH_RESCUE_ENDED) {
         kick->ended = true;
@@ -212,11 +213,11 @@ static void tell_end(struct qh_kick_run *kick)
 /* Who still waited may go on with what was kicked after it. */
 static struct qh_error *watch_waiters(struct qh_kick_run *kick)
 {
-    for (size_t i = 0; i + 1 < kick->tried_count && !kick->ended; i++) {
+    for (size_t i = 0; i < kick->tried_count && !kick->ended; i++) {
         struct qh_kick_tried *tried = &kick->tried[i];
         struct qh_rescue_outcome outcome;
 
-        if (!tried->waits) {
+        if (!tried->waits || tried->acted == kick->acted) {
             continue;
         }
         QH_TRY(qh_rescue_watch_place(kick->target, kick->qemu, &tried->place,

@@ -20,6 +20,7 @@ struct qh_kick_tried {
     struct qh_finding finding;    /* what is not static of it is not set */
     bool waits;                   /* it is over, and its waiter still waits */
     struct qh_rescue_place place; /* where that one does */
+    size_t acted;                 /* so many were kicked when it was seen so */
     bool stuck;                   /* it is not known to be over */
 };
 
