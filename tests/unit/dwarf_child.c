@@ -169,12 +169,20 @@ void assert_error(struct qh_error *error, enum qh_error_code code,
     qh_error_destroy(error);
 }
 
+struct qh_target *open_patiently(pid_t pid)
+{
+    const struct qh_live_options patient = { .stop_bound_ns = 20000000000 };
+    struct qh_target *target = NULL;
+
+    assert_success(qh_target_open_live(pid, &patient, &target));
+    return target;
+}
+
 void session_open(struct session *session, const char *program)
 {
     memset(session, 0, sizeof(*session));
     child_start(&session->child, program);
-    assert_success(
-        qh_target_open_live(session->child.pid, NULL, &session->target));
+    session->target = open_patiently(session->child.pid);
     assert_success(qh_debug_open(session->target, NULL, &session->debug));
 }
 

@@ -58,6 +58,8 @@ struct session {
     struct qh_debug *debug;
     struct qh_arena arena;
 };
+/* No thread of it is given up for want of a CPU, however busy the host. */
+struct qh_target *open_patiently(pid_t pid);
 void session_open(struct session *session, const char *program);
 void session_close(struct session *session);
 

@@ -62,8 +62,7 @@ static void start(struct place *place)
     size_t count = 0;
 
     child_start(&place->child, place->program);
-    assert_success(
-        qh_target_open_live(place->child.pid, NULL, &place->target));
+    place->target = open_patiently(place->child.pid);
     const struct qh_module *modules =
         qh_target_modules(place->target, &count);
     for (size_t i = 0; i < count; i++) {

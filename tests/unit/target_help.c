@@ -210,9 +210,10 @@ void await_change(pid_t pid, uint64_t address, uint64_t from)
 
 struct qh_target *open_live(pid_t pid)
 {
+    const struct qh_live_options patient = { .stop_bound_ns = 20000000000 };
     struct qh_target *target = NULL;
 
-    assert_fine(qh_target_open_live(pid, NULL, &target));
+    assert_fine(qh_target_open_live(pid, &patient, &target));
     return target;
 }
 

@@ -61,6 +61,7 @@ void await_untraced(pid_t pid, pid_t tid);
 /* Polls until the number differs from `from`. */
 void await_change(pid_t pid, uint64_t address, uint64_t from);
 
+/* No thread of it is given up for want of a CPU, however busy the host. */
 struct qh_target *open_live(pid_t pid);
 /* Fails the test when there is an error, and says it. */
 void assert_fine(struct qh_error *error);
