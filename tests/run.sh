@@ -142,7 +142,7 @@ run_sanitized() {
 }
 
 run_valgrind() {
-    export QHANG_UNDER="valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite"
+    export QHANG_UNDER="valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite"
     suite unit -t 20 --no-suite no-valgrind
     suite victim -t 20 cli-diagnose --test-args="-k '$checked and not timer-unserved'"
     unset QHANG_UNDER
