@@ -41,9 +41,10 @@ static __attribute__((noinline)) void qmp_dispatch(const struct QmpCommand *cmd,
 }
 
 /*
- * Between commands it says so, first on returned_fd, then in `busy`, and does
- * nothing more but yield: so a sender that sees it not busy may wake it, and
- * its request is looked at only after that wake.
+ * Between commands it says so, first on returned_fd, then in
+ * qmp_dispatcher_co_busy, and does nothing more but yield: so a sender that
+ * sees it not busy may wake it, and its request is looked at only after that
+ * wake.
  */
 static void await_request(void)
 {
