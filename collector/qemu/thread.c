@@ -200,10 +200,28 @@ static void judge_role(struct qh_thread *thread)
     }
 }
 
+/* SOME also for a struct timespec that cannot be read. */
+static enum qh_call_timeout call_timeout(struct qh_reader *reader,
+                                         const struct qh_task *task)
+{
+    struct raddr at;
+    int64_t timespec[2]; /* tv_sec, tv_nsec */
+    enum qh_call_timeout timeout = qh_arch_timeout(task, &at);
+
+    if (timeout != QH_TIMEOUT_TIMESPEC) {
+        return timeout;
+    }
+    struct qh_error *error =
+        qh_target_read(reader->target, at, timespec, sizeof(timespec));
+    bool zero = !error && !timespec[0] && !timespec[1];
+    qh_error_destroy(error);
+    return zero ? QH_TIMEOUT_ZERO : QH_TIMEOUT_SOME;
+}
+
 /* Where it is not sure that a thread sleeps, the next sample of a process will
  * tell, and nothing is made of this one, unless it is all that there is. */
 static void judge_state(struct qh_thread *thread, const struct qh_task *task,
-                        bool only_sample)
+                        enum qh_call_timeout timeout, bool only_sample)
 {
     if (in_kernel(task)) {
         thread->state = QH_THREAD_IN_KERNEL;
@@ -211,6 +229,9 @@ static void judge_state(struct qh_thread *thread, const struct qh_task *task,
         return;
     }
     enum qh_kernel_wait wait = qh_arch_wait(task, &thread->blocked_in);
+    if (timeout == QH_TIMEOUT_ZERO) {
+        wait = QH_WAIT_NONE;
+    }
     thread->perhaps_awake = only_sample && wait == QH_WAIT_UNSURE;
     if (wait == QH_WAIT_BLOCKED || thread->perhaps_awake) {
         thread->state = QH_THREAD_BLOCKED;
@@ -241,13 +262,14 @@ static const struct {
  * aio_poll() a constant 0 where it is not; a thread that sleeps cannot have
  * meant that. */
 static void judge_poll(struct qh_reader *reader, struct qh_thread *thread,
-                       const struct qh_thread_work *work)
+                       const struct qh_thread_work *work,
+                       enum qh_call_timeout timeout)
 {
     const struct qh_walk *walk = &work->walk;
     bool asleep = thread->state == QH_THREAD_BLOCKED;
     uint64_t value;
 
-    if (asleep && qh_arch_waits_for_ever(work->task)) {
+    if (asleep && timeout == QH_TIMEOUT_NONE) {
         thread->timeout_ns = -1;
     }
     for (size_t i = 0; i < QH_COUNT(pollers); i++) {
@@ -298,10 +320,11 @@ struct qh_error *qh_judge_threads(struct qh_reader *reader)
 
     for (size_t i = 0; i < snapshot->thread_count; i++) {
         struct qh_thread *thread = &snapshot->threads[i];
+        const struct qh_task *task = reader->threads[i].task;
+        enum qh_call_timeout timeout = call_timeout(reader, task);
         judge_role(thread);
-        judge_state(thread, reader->threads[i].task,
-                    snapshot->kind != QH_TARGET_LIVE);
-        judge_poll(reader, thread, &reader->threads[i]);
+        judge_state(thread, task, timeout, snapshot->kind != QH_TARGET_LIVE);
+        judge_poll(reader, thread, &reader->threads[i], timeout);
         set_poller(snapshot, thread);
         thread->iothread = iothread_id(snapshot, thread);
         if (thread->blocked_in) {

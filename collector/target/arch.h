@@ -64,11 +64,26 @@ enum qh_kernel_wait {
 enum qh_kernel_wait qh_arch_wait(const struct qh_task *task,
                                  const char **ret_name);
 
+/* How long poll, ppoll, epoll_wait or one of its kin is to wait at most. */
+enum qh_call_timeout {
+    QH_TIMEOUT_UNKNOWN, /* another call; io_uring_enter has it elsewhere */
+    QH_TIMEOUT_NONE,    /* it waits for ever */
+    QH_TIMEOUT_ZERO,    /* it does not wait, and only looks */
+    QH_TIMEOUT_SOME,
+    QH_TIMEOUT_TIMESPEC /* as a struct timespec in memory says */
+};
+
 /*
- * Whether the system call that a thread is asleep in has no timeout, by its
- * arguments: poll, ppoll, epoll_wait and its kin. False also when that cannot
- * be told (io_uring_enter has its timeouts elsewhere).
+ * The timeout of the system call that a thread is in, by its arguments. Where a
+ * struct timespec holds it, `*ret_timespec` is its address, else 0; an
+ * interrupted ppoll has counted that down to what was left.
+ *
+ * One that only looks does not sleep, though it looks so when it is stopped:
+ * with a signal to be taken, the kernel gives a poll that has found nothing the
+ * same restart code, whatever its timeout.
+ * Source: do_poll, poll_select_finish in fs/select.c of Linux.
  */
-bool qh_arch_waits_for_ever(const struct qh_task *task);
+enum qh_call_timeout qh_arch_timeout(const struct qh_task *task,
+                                     struct raddr *ret_timespec);
 
 #endif

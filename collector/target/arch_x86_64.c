@@ -192,23 +192,39 @@ enum qh_kernel_wait qh_arch_wait(const struct qh_task *task,
     return restarts ? QH_WAIT_BLOCKED : QH_WAIT_NONE;
 }
 
+static enum qh_call_timeout of_ms(uint64_t argument)
+{
+    int32_t ms = (int32_t)argument;
+
+    return ms < 0 ? QH_TIMEOUT_NONE : ms ? QH_TIMEOUT_SOME : QH_TIMEOUT_ZERO;
+}
+
+static enum qh_call_timeout of_timespec(uint64_t argument,
+                                        struct raddr *ret_timespec)
+{
+    *ret_timespec = qh_raddr(argument);
+    return argument ? QH_TIMEOUT_TIMESPEC : QH_TIMEOUT_NONE;
+}
+
 /* Arguments stand in rdi, rsi, rdx, r10 (System V ABI, A.2.1); the kernel
  * leaves them there. */
-bool qh_arch_waits_for_ever(const struct qh_task *task)
+enum qh_call_timeout qh_arch_timeout(const struct qh_task *task,
+                                     struct raddr *ret_timespec)
 {
     const uint64_t *regs = task->regs.dwarf;
 
+    *ret_timespec = qh_raddr(0);
     switch (task->orig_rax) {
-    case SYS_ppoll: /* a struct timespec, or none */
-        return regs[QH_REG_RDX] == 0;
-    case SYS_poll: /* in ms */
-        return (int32_t)regs[QH_REG_RDX] < 0;
+    case SYS_ppoll:
+        return of_timespec(regs[QH_REG_RDX], ret_timespec);
+    case SYS_poll:
+        return of_ms(regs[QH_REG_RDX]);
     case SYS_epoll_wait:
     case SYS_epoll_pwait:
-        return (int32_t)regs[QH_REG_R10] < 0;
+        return of_ms(regs[QH_REG_R10]);
     case SYS_epoll_pwait2:
-        return regs[QH_REG_R10] == 0;
+        return of_timespec(regs[QH_REG_R10], ret_timespec);
     default:
-        return false;
+        return QH_TIMEOUT_UNKNOWN;
     }
 }

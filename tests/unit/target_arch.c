@@ -6,9 +6,14 @@
 #include <errno.h>
 #include <link.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -127,23 +132,89 @@ static void test_wait_after_submitting(void **state)
     assert_int_equal(qh_arch_wait(&task, &name), QH_WAIT_NONE);
 }
 
-static void test_waits_for_ever(void **state)
+static enum qh_call_timeout timeout_of(int64_t call, unsigned reg,
+                                       uint64_t argument)
 {
-    struct qh_task task = asleep_in(SYS_ppoll, 514);
+    struct qh_task task = asleep_in(call, EINTR);
+    struct raddr at;
+
+    task.regs.dwarf[reg] = argument;
+    enum qh_call_timeout timeout = qh_arch_timeout(&task, &at);
+    assert_int_equal(at.value, timeout == QH_TIMEOUT_TIMESPEC ? argument : 0);
+    return timeout;
+}
+
+static void test_timeout(void **state)
+{
+    const uint64_t minus_one = UINT32_MAX; /* above it may be anything */
 
     (void)state;
-    assert_true(qh_arch_waits_for_ever(&task));
-    task.regs.dwarf[QH_REG_RDX] = (uint64_t)&task;
-    assert_false(qh_arch_waits_for_ever(&task));
-    task = asleep_in(SYS_poll, 516);
-    assert_false(qh_arch_waits_for_ever(&task));
-    task.regs.dwarf[QH_REG_RDX] = (uint32_t)-1;
-    assert_true(qh_arch_waits_for_ever(&task));
-    task = asleep_in(SYS_epoll_wait, EINTR);
-    task.regs.dwarf[QH_REG_R10] = (uint32_t)-1;
-    assert_true(qh_arch_waits_for_ever(&task));
-    task = asleep_in(SYS_io_uring_enter, EINTR);
-    assert_false(qh_arch_waits_for_ever(&task));
+    assert_int_equal(timeout_of(SYS_ppoll, QH_REG_RDX, 0), QH_TIMEOUT_NONE);
+    assert_int_equal(timeout_of(SYS_ppoll, QH_REG_RDX, 0x1000),
+                     QH_TIMEOUT_TIMESPEC);
+    assert_int_equal(timeout_of(SYS_epoll_pwait2, QH_REG_R10, 0),
+                     QH_TIMEOUT_NONE);
+    assert_int_equal(timeout_of(SYS_epoll_pwait2, QH_REG_R10, 0x1000),
+                     QH_TIMEOUT_TIMESPEC);
+    assert_int_equal(timeout_of(SYS_poll, QH_REG_RDX, minus_one),
+                     QH_TIMEOUT_NONE);
+    assert_int_equal(timeout_of(SYS_poll, QH_REG_RDX, 0), QH_TIMEOUT_ZERO);
+    assert_int_equal(timeout_of(SYS_poll, QH_REG_RDX, 10), QH_TIMEOUT_SOME);
+    assert_int_equal(timeout_of(SYS_epoll_wait, QH_REG_R10, minus_one),
+                     QH_TIMEOUT_NONE);
+    assert_int_equal(timeout_of(SYS_epoll_wait, QH_REG_R10, 0),
+                     QH_TIMEOUT_ZERO);
+    assert_int_equal(timeout_of(SYS_epoll_pwait, QH_REG_R10, 10),
+                     QH_TIMEOUT_SOME);
+    assert_int_equal(timeout_of(SYS_io_uring_enter, QH_REG_RDX, 0),
+                     QH_TIMEOUT_UNKNOWN);
+}
+
+/* The child, asked to stop in the very moment in which it calls ppoll(). */
+static struct qh_task stopped_in_ppoll(pid_t child)
+{
+    struct qh_task task = { .stop = QH_TASK_STOPPED, .orig_rax = -1 };
+    struct user_regs_struct user;
+    int status;
+
+    assert_int_equal(waitpid(child, &status, 0), child); /* its SIGSTOP */
+    while (task.orig_rax != SYS_ppoll) {
+        assert_int_equal(ptrace(PTRACE_SYSCALL, child, NULL, NULL), 0);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFSTOPPED(status));
+        assert_int_equal(ptrace(PTRACE_GETREGS, child, NULL, &user), 0);
+        qh_arch_registers(&user, &task.regs, &task.fs_base, &task.orig_rax);
+    }
+    assert_int_equal(kill(child, SIGSTOP), 0);
+    assert_int_equal(ptrace(PTRACE_SYSCALL, child, NULL, NULL), 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(ptrace(PTRACE_GETREGS, child, NULL, &user), 0);
+    qh_arch_registers(&user, &task.regs, &task.fs_base, &task.orig_rax);
+    return task;
+}
+
+/* The kernel gives a stopped ppoll() that was not to wait the same code as one
+ * that slept: only the timeout tells the two apart. */
+static void test_only_looks(void **state)
+{
+    const struct timespec zero = { 0 };
+    const char *name;
+    struct raddr at;
+
+    (void)state;
+    pid_t child = fork();
+    if (!child) {
+        ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+        raise(SIGSTOP);
+        syscall(SYS_ppoll, NULL, 0, &zero, NULL, 8);
+        _exit(0);
+    }
+    struct qh_task task = stopped_in_ppoll(child);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    assert_int_equal(qh_arch_wait(&task, &name), QH_WAIT_BLOCKED);
+    assert_int_equal(qh_arch_timeout(&task, &at), QH_TIMEOUT_TIMESPEC);
+    assert_int_equal(at.value, &zero);
 }
 
 int main(void)
@@ -153,7 +224,8 @@ int main(void)
         cmocka_unit_test(test_tls_block),
         cmocka_unit_test(test_wait),
         cmocka_unit_test(test_wait_after_submitting),
-        cmocka_unit_test(test_waits_for_ever),
+        cmocka_unit_test(test_timeout),
+        cmocka_unit_test(test_only_looks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
