@@ -4,9 +4,13 @@
 
 #include <time.h>
 
-/* What could not be read may be there in the next sample, a thread that got to
- * no CPU, say; or never. */
-enum { MAX_SAMPLES = 5, MAX_INCOMPLETE = 3 };
+/*
+ * What could not be read may be there in the next sample, a thread that got to
+ * no CPU, say; or never. And where the look before the first stop has seen a
+ * hang, it pays to wait until the threads that the stops woke are back asleep,
+ * which may take them long on a busy host.
+ */
+enum { MAX_SAMPLES = 5, MAX_SUSPECTED = 20, MAX_INCOMPLETE = 3 };
 /* Between two samples: long for a wake that is on its way, short for one who
  * waits for the report. */
 static const struct timespec sample_pause = { .tv_nsec = 200000000 };
@@ -69,7 +73,9 @@ static bool is_whole(const struct qh_snapshot *snapshot, int taken)
 /* Whether one more sample, after `taken`, could tell nothing more. */
 static bool is_enough(const struct qh_session *session, int taken)
 {
-    return taken >= MAX_SAMPLES ||
+    int most = qh_session_suspected(session) ? MAX_SUSPECTED : MAX_SAMPLES;
+
+    return taken >= most ||
            (qh_findings_settled(session->findings) &&
             (session->findings->count || is_whole(session->snapshot, taken)));
 }

@@ -69,8 +69,8 @@ UNREAD = "drain-unread"
 CONTEXT = {"bql-asleep": "bql.held-asleep", "drain-waiting": "wait.rightly",
            "stop-cures-twin": "wait.rightly",
            "kernel-alone": "kernel.stuck"}
-# Those that make circles have tests of their own: test_cycle.py; that which a
-# stop cures is not the same after it: test_stop_changed.py; some have two, or
+# Those that make circles have tests of their own: test_cycle.py; those which a
+# stop changes are not the same after it: test_stop_changed.py; some have two, or
 # never rest: test_kick_outcome.py, test_watch.py.
 SCENARIOS = [line.split()[0] for line in subprocess.run(
     [VICTIMS / "victim", "--list"], check=True, capture_output=True,
@@ -78,7 +78,8 @@ SCENARIOS = [line.split()[0] for line in subprocess.run(
     if "-cycle" not in line
     and line.split()[0] not in ("stop-cures", "two-lost",
                                 "lost-behind-lost", "wake-lost-turning",
-                                "bh-unnotified-busy")]
+                                "bh-unnotified-busy",
+                                "graph-unkicked-stirred")]
 PROGRAMS = ["victim", "victim-O0"]
 # Neither gdb nor the kernel gets a core of a thread that gets to no CPU, or
 # does not leave state D.

@@ -14,6 +14,8 @@ from typing import Any
 from conftest import CLEAN, FAILED, FINDING, LIMIT_S, Victim, qhang, report
 from test_diagnose import functions, thread
 
+# As in tests/victims/stir.h.
+STIRRING_STOPS = 8
 RULE, WAITER = "wait.condition-met", "aio_wait_bh_oneshot"
 
 
@@ -72,6 +74,17 @@ def test_twin() -> None:
             assert told["status"] == CLEAN
             assert changes(told) == []
             assert "wait.rightly" in [n["what"] for n in told["context"]]
+
+
+def test_stirred() -> None:
+    """Each stop wakes threads, and on a busy host it takes them long to be back
+    asleep. A hang that was there before the first one is waited for."""
+    with Victim("graph-unkicked-stirred") as victim:
+        told = report(str(victim.pid))
+    assert told["status"] == FINDING
+    assert told["findings"][0]["rule"] == "graph.writer-unkicked"
+    assert told["findings"][0]["samples"] >= 2
+    assert told["samples"] > STIRRING_STOPS
 
 
 def test_core_has_it(tmp_path: Path) -> None:

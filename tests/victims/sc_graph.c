@@ -3,6 +3,7 @@
 #include "graph_lock.h"
 #include "hold.h"
 #include "scenario.h"
+#include "stir.h"
 
 static void run_graph_unkicked(struct world *world)
 {
@@ -12,6 +13,12 @@ static void run_graph_unkicked(struct world *world)
     step_main_waits(world);
     step_check(bdrv_graph_reader_count() == 0, "there is no reader");
     step_check(!qmp_returned(), "blockdev-del hangs");
+}
+
+static void run_graph_unkicked_stirred(struct world *world)
+{
+    run_graph_unkicked(world);
+    stir_at_stops(world);
 }
 
 static void run_graph_unkicked_twin(struct world *world)
@@ -28,6 +35,13 @@ const struct scenario sc_graph_table[] = {
         .coroutines = 1,
         .end = END_STUCK,
         .run = run_graph_unkicked,
+    },
+    {
+        .name = "graph-unkicked-stirred",
+        .about = "the same, and the first stops make a thread notify",
+        .coroutines = 1,
+        .end = END_STUCK,
+        .run = run_graph_unkicked_stirred,
     },
     {
         .name = "graph-unkicked-twin",
