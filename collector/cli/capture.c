@@ -4,6 +4,7 @@
 #include "capture/capture.h"
 #include "cli/cli.h"
 #include "cli/progress.h"
+#include "cli/subject.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -20,6 +21,7 @@ static const struct qh_option options[] = {
       .letter = true },
     { OPTION_KILL, "kill-after", "[SIG]",
       "once it is on the disk, send this signal (KILL)" },
+    QH_STOP_BOUND_OPTION,
     QH_HELP_OPTION,
 };
 
@@ -27,6 +29,7 @@ struct request {
     pid_t pid;
     const char *path;
     int signal; /* 0: none */
+    int64_t stop_bound_ns;
 };
 
 /* How far the bar on the terminal has come. */
@@ -66,7 +69,7 @@ static void print_result(const struct request *request,
                (double)result->ram_bytes / 1e6);
     }
     if (result->unstopped_count) {
-        printf("  unstopped  %zu thread%s, in the kernel (state D)\n",
+        printf("  unstopped  %zu thread%s, in state D, or with no CPU\n",
                result->unstopped_count,
                result->unstopped_count == 1 ? "" : "s");
     }
@@ -87,9 +90,11 @@ static struct qh_error *capture(const struct request *request)
         .progress = draw,
         .opaque = &bar,
     };
+    const struct qh_live_options live = { .stop_bound_ns =
+                                              request->stop_bound_ns };
     struct qh_capture_result result;
 
-    QH_TRY(qh_target_open_live(request->pid, NULL, &target));
+    QH_TRY(qh_target_open_live(request->pid, &live, &target));
     if (request->signal) {
         QH_TRY(qh_kill_prepare(target, &process));
     }
@@ -140,6 +145,9 @@ static bool take_option(const struct qh_command *command, int code,
     if (code == OPTION_OUTPUT) {
         request->path = optarg;
         return true;
+    }
+    if (code == QH_SUBJECT_STOP_BOUND) {
+        return qh_read_stop_bound(command, &request->stop_bound_ns);
     }
     request->signal = optarg ? read_signal(optarg) : SIGKILL;
     if (!request->signal) {

@@ -112,7 +112,7 @@ static bool take_option(const struct qh_command *command, int code,
         request->json = true;
         return true;
     default:
-        return qh_subject_option(&request->subject, code, optarg);
+        return qh_subject_option(command, code, &request->subject);
     }
 }
 

@@ -72,7 +72,7 @@ static bool take_option(const struct qh_command *command, int code,
         request->dot = optarg;
         return true;
     default:
-        return qh_subject_option(&request->subject, code, optarg);
+        return qh_subject_option(command, code, &request->subject);
     }
 }
 
@@ -104,7 +104,7 @@ const struct qh_command qh_command_diagnose = {
              "       qhang diagnose [OPTION]... PID --registers FILE\n"
              "       qhang diagnose [OPTION]... --core FILE [--exe FILE]",
     .about = "Says what a QEMU hangs on and whether it heals.",
-    .more = "The process is stopped for about a millisecond, up to five "
+    .more = "The process is stopped for about a millisecond, a few "
             "times, and never\n"
             "changed. The debug symbols of exactly this build are needed.\n"
             "\n"

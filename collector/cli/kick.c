@@ -22,6 +22,7 @@ static const struct qh_option options[] = {
     { OPTION_NOTIFY, "notify-only", NULL,
       "notify every event loop, and write nothing" },
     { OPTION_WAIT, "wait", "SECONDS", "how long to watch it afterwards (5)" },
+    QH_STOP_BOUND_OPTION,
     { QH_SUBJECT_DEBUGINFO, "debuginfo", "DIR",
       "look for separate debug files here, too" },
     QH_HELP_OPTION,
@@ -117,7 +118,7 @@ static bool take_option(const struct qh_command *command, int code,
         return qh_read_seconds(command, "--wait", 0, MAX_WATCH_S,
                                &request->watch_ns);
     default:
-        return qh_subject_option(&request->subject, code, optarg);
+        return qh_subject_option(command, code, &request->subject);
     }
 }
 

@@ -6,24 +6,31 @@
 #include <string.h>
 #include <sys/stat.h>
 
-bool qh_subject_option(struct qh_subject *subject, int code,
-                       const char *argument)
+bool qh_read_stop_bound(const struct qh_command *command, int64_t *ret_ns)
+{
+    return qh_read_seconds(command, "--stop-bound", 0.001, 10, ret_ns);
+}
+
+bool qh_subject_option(const struct qh_command *command, int code,
+                       struct qh_subject *subject)
 {
     switch (code) {
     case QH_SUBJECT_CORE:
-        subject->core = argument;
+        subject->core = optarg;
         return true;
     case QH_SUBJECT_EXE:
-        subject->exe = argument;
+        subject->exe = optarg;
         return true;
     case QH_SUBJECT_REGISTERS:
-        subject->registers = argument;
+        subject->registers = optarg;
         return true;
     case QH_SUBJECT_NO_STOP:
         subject->no_stop = true;
         return true;
+    case QH_SUBJECT_STOP_BOUND:
+        return qh_read_stop_bound(command, &subject->stop_bound_ns);
     case QH_SUBJECT_DEBUGINFO:
-        subject->debuginfo = argument;
+        subject->debuginfo = optarg;
         return true;
     default:
         return false;
@@ -82,6 +89,11 @@ int qh_subject_finish(const struct qh_command *command, int argc, char **argv,
         status = qh_usage_error(command,
                                 "--no-stop and --registers exclude each other");
     }
+    if (!status && subject->stop_bound_ns &&
+        (subject->core || subject->registers || subject->no_stop)) {
+        status = qh_usage_error(command, "--stop-bound goes only with a PID "
+                                         "that qhang is to stop");
+    }
     return status;
 }
 
@@ -94,7 +106,10 @@ static struct qh_error *open_target(const struct qh_subject *subject,
     if (subject->registers) {
         return qh_target_open_held(subject->pid, subject->registers, ret);
     }
-    const struct qh_live_options live = { .leave_running = subject->no_stop };
+    const struct qh_live_options live = {
+        .stop_bound_ns = subject->stop_bound_ns,
+        .leave_running = subject->no_stop,
+    };
     return qh_target_open_live(subject->pid, &live, ret);
 }
 

@@ -1,7 +1,8 @@
 /* The QEMU that a command looks at: a process, a held one, or a core.
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * What diagnose and coroutines have in common of their command lines.
+ * What commands have in common of their command lines: diagnose and coroutines
+ * all of it, capture and kick some.
  */
 #ifndef QH_SUBJECT_H
 #define QH_SUBJECT_H
@@ -16,6 +17,7 @@ struct qh_subject {
     const char *registers; /* NULL: qhang stops the process itself */
     const char *debuginfo;
     bool no_stop;
+    int64_t stop_bound_ns; /* 0: the default */
 };
 
 /* Lines of a command's table; their codes are above those of characters. */
@@ -24,8 +26,14 @@ enum {
     QH_SUBJECT_EXE,
     QH_SUBJECT_REGISTERS,
     QH_SUBJECT_NO_STOP,
+    QH_SUBJECT_STOP_BOUND,
     QH_SUBJECT_DEBUGINFO
 };
+#define QH_STOP_BOUND_OPTION                                                   \
+    {                                                                          \
+        QH_SUBJECT_STOP_BOUND, "stop-bound", "SECONDS",                        \
+            "how long a thread may take to stop (0.05)"                        \
+    }
 #define QH_SUBJECT_OPTIONS                                                     \
     { QH_SUBJECT_CORE, "core", "FILE",                                         \
       "examine a core instead of a process" },                                 \
@@ -35,14 +43,18 @@ enum {
           "gdb holds the process and hands in its registers" },                \
         { QH_SUBJECT_NO_STOP, "no-stop", NULL,                                 \
           "stop nothing: sees less, and proves nothing" },                     \
+        QH_STOP_BOUND_OPTION,                                                  \
     {                                                                          \
         QH_SUBJECT_DEBUGINFO, "debuginfo", "DIR",                              \
             "look for separate debug files here, too"                          \
     }
 
-/* Takes the option if it is one of these; `argument` must live on. */
-bool qh_subject_option(struct qh_subject *subject, int code,
-                       const char *argument);
+/* Takes the option, with getopt's `optarg`; false after it has said what is
+ * wrong with that. */
+bool qh_subject_option(const struct qh_command *command, int code,
+                       struct qh_subject *subject);
+/* The same for --stop-bound alone, into `*ret_ns`. */
+bool qh_read_stop_bound(const struct qh_command *command, int64_t *ret_ns);
 /* Reads the operand behind the options and sees whether all of it fits
  * together; 0, or the exit status after it has said what does not. */
 int qh_subject_finish(const struct qh_command *command, int argc, char **argv,

@@ -212,8 +212,8 @@ static struct qh_error *note_unstopped(struct qh_reader *reader,
                ? qh_snapshot_gap(snapshot, what, qh_raddr(0), thread->stack.cut,
                                  in_kernel ? "look at what it waits for: "
                                              "/proc/PID/task/TID/stack"
-                                           : "run it again when the host is "
-                                             "less busy")
+                                           : "give it longer to stop, with "
+                                             "--stop-bound 1")
                : qh_error_no_memory();
 }
 

@@ -24,11 +24,12 @@ _qhang_diagnose() {
     case $before in
         --core|--exe|--registers|--html|--dot) _qhang_paths "$word" -f; return ;;
         --debuginfo) _qhang_paths "$word" -d; return ;;
+        --stop-bound) return ;;
     esac
     if [[ $word == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W \
-            "--core --exe --registers --no-stop --debuginfo --json --html \
-            --dot --help" \
+            "--core --exe --registers --no-stop --stop-bound --debuginfo \
+            --json --html --dot --help" \
             -- "$word")
     else
         mapfile -t COMPREPLY < <(compgen -W "$(_qhang_pids)" -- "$word")
@@ -40,7 +41,7 @@ _qhang_coroutines() {
     case $before in
         --core|--exe|--registers) _qhang_paths "$word" -f; return ;;
         --debuginfo) _qhang_paths "$word" -d; return ;;
-        --with|--context) return ;;
+        --with|--context|--stop-bound) return ;;
         --group) words="stack wait none" ;;
         --state) words="suspended running entered pooled created" ;;
         --waiting-on)
@@ -51,7 +52,8 @@ _qhang_coroutines() {
             words=$(_qhang_pids)
             if [[ $word == -* ]]; then
                 words="--state --context --with --waiting-on --group --core
-                    --exe --registers --no-stop --debuginfo --json --help"
+                    --exe --registers --no-stop --stop-bound --debuginfo --json
+                    --help"
             fi ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
@@ -61,9 +63,11 @@ _qhang_capture() {
     local word=$1 before=$2
     if [[ $before == -o || $before == --output ]]; then
         _qhang_paths "$word" -f
+    elif [[ $before == --stop-bound ]]; then
+        return
     elif [[ $word == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W \
-            "--output --kill-after --help" -- "$word")
+            "--output --kill-after --stop-bound --help" -- "$word")
     else
         mapfile -t COMPREPLY < <(compgen -W "$(_qhang_pids)" -- "$word")
     fi
@@ -73,11 +77,12 @@ _qhang_kick() {
     local word=$1 before=$2
     if [[ $before == --debuginfo ]]; then
         _qhang_paths "$word" -d
-    elif [[ $before == --wait ]]; then
+    elif [[ $before == --wait || $before == --stop-bound ]]; then
         return
     elif [[ $word == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W \
-            "--yes --dry-run --notify-only --wait --debuginfo --help" \
+            "--yes --dry-run --notify-only --wait --stop-bound --debuginfo \
+            --help" \
             -- "$word")
     else
         mapfile -t COMPREPLY < <(compgen -W "$(_qhang_pids)" -- "$word")
