@@ -169,8 +169,8 @@ void qh_kick_text_outcome(const struct qh_report *report,
         break;
     case QH_RESCUE_UNCLEAR:
         print_headline(report, "1;33", "UNCLEAR",
-                       "something moves at every look: whether it is over "
-                       "cannot be told",
+                       "at every look something moved, or all stood stopped: "
+                       "whether it is over cannot be told",
                        out);
         break;
     case QH_RESCUE_ENDED:

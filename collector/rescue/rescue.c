@@ -182,6 +182,21 @@ static struct qh_error *check_all_seen(const struct qh_target *target,
                  : NULL;
 }
 
+/* What a signal has stopped goes nowhere, whatever is written, and nobody sees
+ * whether it would. */
+static struct qh_error *check_runs(const struct qh_snapshot *snapshot)
+{
+    int pid = (int)snapshot->pid;
+
+    return snapshot->halted == QH_HALT_SIGNAL
+               ? qh_error_try(qh_refuse(qh_raddr(0),
+                                        "process %d is stopped by a signal, "
+                                        "and would not go on",
+                                        pid),
+                              "kill -CONT %d, and the kick again", pid)
+               : NULL;
+}
+
 /* What is asked for, and what comes of it. */
 struct rescue {
     struct qh_target *target;
@@ -197,6 +212,7 @@ static struct qh_error *rescue_stopped(struct rescue *rescue)
     QH_CLEANUP(moment_deinit) struct moment moment = { 0 };
 
     QH_TRY(take_moment(rescue->qemu, &moment));
+    QH_TRY(check_runs(moment.snapshot));
     const struct qh_finding *now = find_again(&moment, rescue->finding);
     QH_TRY(check_again(&moment, now, rescue->finding));
     QH_TRY(make_plan(rescue->qemu, &moment, now, &rescue->plan));

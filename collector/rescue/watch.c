@@ -131,6 +131,10 @@ static struct qh_error *look(struct watch *watch, enum sight *ret_fault,
     QH_CLEANUP(qh_findings_guard) struct qh_findings *findings = NULL;
 
     QH_TRY(qh_qemu_sample(watch->qemu, &snapshot));
+    if (snapshot->halted != QH_HALT_NONE) { /* so that nothing moves */
+        *ret_fault = *ret_waiter = NOT_SEEN;
+        return NULL;
+    }
     *ret_waiter = look_at_waiter(snapshot, &watch->place);
     if (!watch->finding) {
         *ret_fault = SEEN_GONE;

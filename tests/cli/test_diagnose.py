@@ -79,6 +79,7 @@ SCENARIOS = [line.split()[0] for line in subprocess.run(
     and line.split()[0] not in ("stop-cures", "two-lost",
                                 "lost-behind-lost", "wake-lost-turning",
                                 "bh-unnotified-busy",
+                                "graph-unkicked-halts",
                                 "graph-unkicked-stirred")]
 PROGRAMS = ["victim", "victim-O0"]
 # Neither gdb nor the kernel gets a core of a thread that gets to no CPU, or

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import (CLEAN, FAILED, LIMIT_S, QHANG, Victim, refuses, report,
-                      task_states, under, wait_until)
+from conftest import (CLEAN, FAILED, LIMIT_S, QHANG, Victim, qhang, refuses,
+                      report, task_states, under, wait_until)
 from kicking import (SYS_PIDFD_GETFD, SYS_PROCESS_VM_WRITEV, assert_goes_on,
                      assert_refused, assert_untouched, dry, memory, peek, poke,
                      stack_pointers, without)
@@ -36,6 +37,26 @@ def test_no_rescue_known(scenario: str) -> None:
     """A hang that nothing written could end."""
     with Victim(scenario) as victim:
         assert_refused(victim, "no rescue is known")
+
+
+@pytest.mark.parametrize("scenario", ["wake-lost", "bh-unnotified"])
+def test_stopped_by_a_signal(scenario: str) -> None:
+    """It would not go on, and nobody could see whether it does; then it may be
+    kicked again."""
+    with Victim(scenario) as victim:
+        victim.child.send_signal(signal.SIGSTOP)
+        wait_until(lambda: set(task_states(victim.pid).values()) == {"T"},
+                   "it is stopped")
+        shown = qhang("kick", "--dry-run", str(victim.pid))
+        assert_refused(victim, "stopped by a signal",
+                       f"try kill -CONT {victim.pid}")
+        assert set(task_states(victim.pid).values()) == {"T"}
+        victim.child.send_signal(signal.SIGCONT)
+        done = qhang("kick", "--yes", str(victim.pid))
+        assert done.returncode == CLEAN, done.stdout + done.stderr
+        assert_goes_on(victim, scenario)
+    assert shown.returncode == FAILED
+    assert "REFUSED" in shown.stdout and "notify" not in shown.stdout
 
 
 @pytest.mark.parametrize("to_itself", [True, False])

@@ -94,6 +94,18 @@ def kick_held(victim: Victim) -> subprocess.Popen[str]:
     return kick
 
 
+def test_target_halts() -> None:
+    """The notified writer stops the process: neither over nor not."""
+    with Victim("graph-unkicked-halts") as victim:
+        done = qhang("kick", "--yes", "--wait", "0.2", str(victim.pid))
+        assert set(task_states(victim.pid).values()) == {"T"}
+        assert done.returncode == FINDING, done.stderr
+        assert "UNCLEAR" in done.stdout and "UNSTUCK" not in done.stdout
+        assert "cannot be told" in done.stderr
+        victim.child.send_signal(signal.SIGCONT)
+        assert victim.read_line(LIMIT_S) == "returned blockdev-del\n"
+
+
 def test_target_is_killed() -> None:
     """A process that dies of its rescue has not been rescued."""
     with Victim("wake-lost-held") as victim:

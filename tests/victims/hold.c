@@ -4,7 +4,9 @@
 
 #include <errno.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "atomics.h"
 #include "runtime/thread.h"
@@ -24,6 +26,10 @@ static struct hold holds[CFIX_POINTS];
 
 static void wait_here(struct hold *hold)
 {
+    if (hold->how == HOLD_HALT) {
+        kill(getpid(), SIGSTOP);
+        return;
+    }
     if (hold->how == HOLD_SPIN) {
         while (!cfix_load_acquire(&hold->released)) {
             __builtin_ia32_pause();

@@ -21,7 +21,10 @@ enum hold_how {
     /* In a futex wait beneath the function that has the window. */
     HOLD_SLEEP,
     /* Spinning in user code there: the thread stays runnable (state R). */
-    HOLD_SPIN
+    HOLD_SPIN,
+    /* Not at all: it stops the process, as SIGSTOP does, and goes on by itself
+     * when that does. */
+    HOLD_HALT
 };
 
 /* Any thread will do. */

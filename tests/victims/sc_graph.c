@@ -15,6 +15,13 @@ static void run_graph_unkicked(struct world *world)
     step_check(!qmp_returned(), "blockdev-del hangs");
 }
 
+/* Whoever wakes the writer finds the process stopped. */
+static void run_graph_unkicked_halts(struct world *world)
+{
+    run_graph_unkicked(world);
+    hold_arm(CFIX_POLL_RETURNED, world->main_tid, HOLD_HALT);
+}
+
 static void run_graph_unkicked_stirred(struct world *world)
 {
     run_graph_unkicked(world);
@@ -35,6 +42,13 @@ const struct scenario sc_graph_table[] = {
         .coroutines = 1,
         .end = END_STUCK,
         .run = run_graph_unkicked,
+    },
+    {
+        .name = "graph-unkicked-halts",
+        .about = "the same, and the writer stops the process when it wakes",
+        .coroutines = 1,
+        .end = END_STUCK,
+        .run = run_graph_unkicked_halts,
     },
     {
         .name = "graph-unkicked-stirred",

@@ -32,6 +32,7 @@ SYS_FUTEX = 202
 HANGS = {"wake-lost": SYS_PPOLL, "erased": SYS_PPOLL,
          "wake-lost-held": SYS_PPOLL, "wake-lost-behind": SYS_PPOLL,
          "graph-unkicked-stirred": SYS_PPOLL,
+         "graph-unkicked-halts": SYS_PPOLL,
          "lost-behind-lost": SYS_PPOLL,
          "erased-fired": SYS_PPOLL, "graph-unkicked": SYS_PPOLL,
          "condition-met": SYS_PPOLL, "drain-unkicked": SYS_PPOLL,
