@@ -25,19 +25,21 @@ static void print_identity(struct qh_wrap *wrap,
     }
 }
 
-/* That it would not run if qhang were not there either. */
-static void print_halt(const struct qh_snapshot *snapshot, struct qh_wrap *wrap)
+/* That it would not run if qhang were not there either; `comma` before what
+ * follows. */
+static void print_halt(const struct qh_snapshot *snapshot, const char *comma,
+                       struct qh_wrap *wrap)
 {
-    const char *comma =
-        snapshot->halted_count < snapshot->thread_count ? " in part," : ",";
+    const char *part =
+        snapshot->halted_count < snapshot->thread_count ? " in part" : "";
 
     if (snapshot->halted == QH_HALT_SIGNAL) {
-        qh_wrap_printf(wrap, "stopped by a signal%s", comma);
+        qh_wrap_printf(wrap, "stopped by a signal%s%s", part, comma);
     } else if (snapshot->halted == QH_HALT_TRACER && snapshot->held_by) {
-        qh_wrap_printf(wrap, "held by %s (%d)%s", snapshot->holder,
-                       (int)snapshot->held_by, comma);
+        qh_wrap_printf(wrap, "held by %s (%d)%s%s", snapshot->holder,
+                       (int)snapshot->held_by, part, comma);
     } else if (snapshot->halted == QH_HALT_TRACER) {
-        qh_wrap_printf(wrap, "held by a tracer%s", comma);
+        qh_wrap_printf(wrap, "held by a tracer%s%s", part, comma);
     }
 }
 
@@ -45,14 +47,15 @@ static void print_halt(const struct qh_snapshot *snapshot, struct qh_wrap *wrap)
 static void print_source(const struct qh_report *report, struct qh_wrap *wrap)
 {
     const struct qh_snapshot *snapshot = report->snapshot;
+    bool paused = report->pause_ns != QH_TIME_UNKNOWN;
 
     switch (snapshot->kind) {
     case QH_TARGET_LIVE:
-        print_halt(snapshot, wrap);
+        print_halt(snapshot, snapshot->unstopped || paused ? "," : "", wrap);
         if (snapshot->unstopped) {
             qh_wrap_printf(wrap, "%s",
                            snapshot->halted ? "looked at only" : "not stopped");
-        } else if (report->pause_ns != QH_TIME_UNKNOWN) {
+        } else if (paused) {
             qh_wrap_printf(wrap, "paused %s",
                            qh_duration(report->pause_ns).text);
         }

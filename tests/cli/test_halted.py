@@ -117,6 +117,17 @@ def test_hang_behind_a_look() -> None:
     assert "without --no-stop" in gap["try"]
 
 
+def test_notified() -> None:
+    """To notify its loops is harmless, and is done; it stays stopped."""
+    with Victim("idle") as victim:
+        halt(victim.pid)
+        done = qhang("kick", "--yes", "--notify-only", str(victim.pid))
+        await_states(victim.pid, {"T"})
+    assert done.returncode == CLEAN, done.stderr
+    assert done.stdout.splitlines()[0].endswith("  stopped by a signal")
+    assert "NOTIFIED  4 event loops" in done.stdout
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_timer_passes(way: list[str]) -> None:
     """Who is stopped serves no timer: that is no finding, nor any change."""
