@@ -160,6 +160,7 @@ static struct qh_error *nothing_hangs(const struct qh_kick_run *kick,
     pid_t pid = qh_target_process(kick->target)->pid;
     const struct qh_finding *before = qh_session_suspected(session);
 
+    QH_TRY(qh_rescue_check_runs(session->snapshot));
     if (before && !session->findings->unsettled &&
         !session->snapshot->gap_count) {
         return ended_by_stop(kick, before);
@@ -176,6 +177,15 @@ static struct qh_error *nothing_hangs(const struct qh_kick_run *kick,
                         pid);
 }
 
+/* Not one that was patient already, nor one for which all stood long. */
+static bool is_worth_another(const struct qh_session *session)
+{
+    const struct qh_snapshot *snapshot = session->snapshot;
+
+    return !qh_session_suspected(session) && !snapshot->gap_count &&
+           snapshot->halted != QH_HALT_SIGNAL;
+}
+
 static struct qh_error *diagnose(struct qh_kick_run *kick,
                                  struct qh_session *ret)
 {
@@ -189,7 +199,7 @@ static struct qh_error *diagnose(struct qh_kick_run *kick,
             return error;
         }
         if (session.findings->count || !session.findings->unsettled ||
-            taken == MAX_SESSIONS) {
+            !is_worth_another(&session) || taken == MAX_SESSIONS) {
             *ret = session;
             return NULL;
         }
@@ -222,7 +232,8 @@ static struct qh_error *watch_waiters(struct qh_kick_run *kick)
         }
         QH_TRY(qh_rescue_watch_place(kick->target, kick->qemu, &tried->place,
                                      kick->request->watch_ns, &outcome));
-        tried->waits = outcome.result == QH_RESCUE_WAITS;
+        tried->waits = outcome.result == QH_RESCUE_WAITS ||
+                       outcome.result == QH_RESCUE_UNCLEAR;
         if (outcome.result == QH_RESCUE_UNSTUCK) {
             qh_journal_went_on(qh_target_process(kick->target)->pid,
                                &tried->finding);

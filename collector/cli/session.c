@@ -8,7 +8,8 @@
  * What could not be read may be there in the next sample, a thread that got to
  * no CPU, say; or never. And where the look before the first stop has seen a
  * hang, it pays to wait until the threads that the stops woke are back asleep,
- * which may take them long on a busy host.
+ * which may take them long on a busy host; but not while one of them is kept
+ * from stopping, for which all others stand as long as they may.
  */
 enum { MAX_SAMPLES = 5, MAX_SUSPECTED = 20, MAX_INCOMPLETE = 3 };
 /* Between two samples: long for a wake that is on its way, short for one who
@@ -73,7 +74,9 @@ static bool is_whole(const struct qh_snapshot *snapshot, int taken)
 /* Whether one more sample, after `taken`, could tell nothing more. */
 static bool is_enough(const struct qh_session *session, int taken)
 {
-    int most = qh_session_suspected(session) ? MAX_SUSPECTED : MAX_SAMPLES;
+    bool patient =
+        qh_session_suspected(session) && !session->snapshot->gap_count;
+    int most = patient ? MAX_SUSPECTED : MAX_SAMPLES;
 
     return taken >= most ||
            (qh_findings_settled(session->findings) &&

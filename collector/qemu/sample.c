@@ -117,16 +117,9 @@ static struct qh_error *describe_halt(struct qh_reader *reader)
 {
     struct qh_snapshot *snapshot = reader->snapshot;
     const struct qh_process *process = qh_target_process(reader->target);
-    size_t count;
-    const struct qh_task *tasks = qh_target_tasks(reader->target, &count);
 
-    if (snapshot->kind != QH_TARGET_LIVE) {
-        return NULL;
-    }
-    for (size_t i = 0; i < count; i++) {
-        enum qh_halt halt = tasks[i].state == 't'   ? QH_HALT_TRACER
-                            : tasks[i].state == 'T' ? QH_HALT_SIGNAL
-                                                    : QH_HALT_NONE;
+    for (size_t i = 0; i < snapshot->thread_count; i++) {
+        enum qh_halt halt = snapshot->threads[i].halt;
         snapshot->halted_count += halt != QH_HALT_NONE;
         snapshot->halted = halt > snapshot->halted ? halt : snapshot->halted;
     }

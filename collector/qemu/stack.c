@@ -208,13 +208,14 @@ static struct qh_error *note_unstopped(struct qh_reader *reader,
     }
     thread->stack.cut = in_kernel ? "in the kernel (state D): did not stop"
                                   : "did not get to a CPU to be stopped";
-    return what
-               ? qh_snapshot_gap(snapshot, what, qh_raddr(0), thread->stack.cut,
-                                 in_kernel ? "look at what it waits for: "
-                                             "/proc/PID/task/TID/stack"
-                                           : "give it longer to stop, with "
-                                             "--stop-bound 1")
-               : qh_error_no_memory();
+    const char *advice =
+        in_kernel ? "look at what it waits for: /proc/PID/task/TID/stack"
+        : snapshot->kind == QH_TARGET_CORE
+            ? "capture it again, with a larger --stop-bound"
+            : "give it longer to stop, with a larger --stop-bound";
+    return what ? qh_snapshot_gap(snapshot, what, qh_raddr(0),
+                                  thread->stack.cut, advice)
+                : qh_error_no_memory();
 }
 
 /* What is missing of a stack hides what the rules look for. */

@@ -128,6 +128,18 @@ static struct qh_error *note_untold(struct qh_snapshot *snapshot,
                 : qh_error_no_memory();
 }
 
+/* As it was before qhang came to it. */
+static enum qh_halt halt_of(const struct qh_snapshot *snapshot,
+                            const struct qh_task *task)
+{
+    if (snapshot->kind != QH_TARGET_LIVE) {
+        return QH_HALT_NONE;
+    }
+    return task->state == 't'   ? QH_HALT_TRACER
+           : task->state == 'T' ? QH_HALT_SIGNAL
+                                : QH_HALT_NONE;
+}
+
 static struct qh_error *add_thread(struct qh_reader *reader,
                                    const struct qh_task *task)
 {
@@ -151,6 +163,7 @@ static struct qh_error *add_thread(struct qh_reader *reader,
         task->last_ran_ns ? task->last_ran_ns : QH_TIME_UNKNOWN;
     thread->switches = task->switches;
     thread->role = task->tid == snapshot->pid ? QH_ROLE_MAIN : QH_ROLE_OTHER;
+    thread->halt = halt_of(snapshot, task);
     thread->state = in_kernel(task) ? QH_THREAD_IN_KERNEL : QH_THREAD_RUNNABLE;
     if (task->fs_base && !qh_is_kernel_worker(task)) {
         QH_NOTE(reader, "thread-local variables of a thread",
@@ -200,37 +213,42 @@ static void judge_role(struct qh_thread *thread)
     }
 }
 
-/* SOME also for a struct timespec that cannot be read. */
-static enum qh_call_timeout call_timeout(struct qh_reader *reader,
-                                         const struct qh_task *task)
+/* Of a thread that seems asleep: one that only looked was not. */
+static enum qh_kernel_wait check_timeout(struct qh_reader *reader,
+                                         enum qh_call_timeout timeout,
+                                         struct raddr at)
 {
-    struct raddr at;
     int64_t timespec[2]; /* tv_sec, tv_nsec */
-    enum qh_call_timeout timeout = qh_arch_timeout(task, &at);
 
     if (timeout != QH_TIMEOUT_TIMESPEC) {
-        return timeout;
+        return timeout == QH_TIMEOUT_ZERO ? QH_WAIT_NONE : QH_WAIT_BLOCKED;
     }
     struct qh_error *error =
         qh_target_read(reader->target, at, timespec, sizeof(timespec));
-    bool zero = !error && !timespec[0] && !timespec[1];
-    qh_error_destroy(error);
-    return zero ? QH_TIMEOUT_ZERO : QH_TIMEOUT_SOME;
+    if (error || qh_target_is_late(reader->target, at)) {
+        qh_error_destroy(error);
+        return QH_WAIT_UNSURE;
+    }
+    return timespec[0] || timespec[1] ? QH_WAIT_BLOCKED : QH_WAIT_NONE;
 }
 
 /* Where it is not sure that a thread sleeps, the next sample of a process will
  * tell, and nothing is made of this one, unless it is all that there is. */
-static void judge_state(struct qh_thread *thread, const struct qh_task *task,
-                        enum qh_call_timeout timeout, bool only_sample)
+static void judge_state(struct qh_reader *reader, struct qh_thread *thread,
+                        const struct qh_task *task)
 {
+    bool only_sample = reader->snapshot->kind != QH_TARGET_LIVE;
+    struct raddr timespec;
+
     if (in_kernel(task)) {
         thread->state = QH_THREAD_IN_KERNEL;
         thread->blocked_in = task->wchan[0] ? task->wchan : "the kernel";
         return;
     }
     enum qh_kernel_wait wait = qh_arch_wait(task, &thread->blocked_in);
-    if (timeout == QH_TIMEOUT_ZERO) {
-        wait = QH_WAIT_NONE;
+    if (wait == QH_WAIT_BLOCKED) {
+        enum qh_call_timeout timeout = qh_arch_timeout(task, &timespec);
+        wait = check_timeout(reader, timeout, timespec);
     }
     thread->perhaps_awake = only_sample && wait == QH_WAIT_UNSURE;
     if (wait == QH_WAIT_BLOCKED || thread->perhaps_awake) {
@@ -262,14 +280,14 @@ static const struct {
  * aio_poll() a constant 0 where it is not; a thread that sleeps cannot have
  * meant that. */
 static void judge_poll(struct qh_reader *reader, struct qh_thread *thread,
-                       const struct qh_thread_work *work,
-                       enum qh_call_timeout timeout)
+                       const struct qh_thread_work *work)
 {
     const struct qh_walk *walk = &work->walk;
     bool asleep = thread->state == QH_THREAD_BLOCKED;
+    struct raddr timespec;
     uint64_t value;
 
-    if (asleep && timeout == QH_TIMEOUT_NONE) {
+    if (asleep && qh_arch_timeout(work->task, &timespec) == QH_TIMEOUT_NONE) {
         thread->timeout_ns = -1;
     }
     for (size_t i = 0; i < QH_COUNT(pollers); i++) {
@@ -320,11 +338,9 @@ struct qh_error *qh_judge_threads(struct qh_reader *reader)
 
     for (size_t i = 0; i < snapshot->thread_count; i++) {
         struct qh_thread *thread = &snapshot->threads[i];
-        const struct qh_task *task = reader->threads[i].task;
-        enum qh_call_timeout timeout = call_timeout(reader, task);
         judge_role(thread);
-        judge_state(thread, task, timeout, snapshot->kind != QH_TARGET_LIVE);
-        judge_poll(reader, thread, &reader->threads[i], timeout);
+        judge_state(reader, thread, reader->threads[i].task);
+        judge_poll(reader, thread, &reader->threads[i]);
         set_poller(snapshot, thread);
         thread->iothread = iothread_id(snapshot, thread);
         if (thread->blocked_in) {

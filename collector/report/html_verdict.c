@@ -35,7 +35,12 @@ static void print_kick(const struct qh_report *report,
     if (report->snapshot->kind != QH_TARGET_LIVE) {
         return;
     }
-    snprintf(text, sizeof(text), "qhang kick %d", (int)report->snapshot->pid);
+    int pid = (int)report->snapshot->pid;
+    if (report->snapshot->halted == QH_HALT_SIGNAL) {
+        snprintf(text, sizeof(text), "kill -CONT %d; qhang kick %d", pid, pid);
+    } else {
+        snprintf(text, sizeof(text), "qhang kick %d", pid);
+    }
     qh_html_fact(out, NULL, "Can be ended by",
                  qh_finding_kick(finding) == QH_KICK_NONE ? "no rescue is known"
                                                           : text);

@@ -169,7 +169,7 @@ void qh_kick_text_outcome(const struct qh_report *report,
         break;
     case QH_RESCUE_UNCLEAR:
         print_headline(report, "1;33", "UNCLEAR",
-                       "at every look something moved, or all stood stopped: "
+                       "something moved at every look, or was kept stopped: "
                        "whether it is over cannot be told",
                        out);
         break;

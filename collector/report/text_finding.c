@@ -72,6 +72,9 @@ static void print_kick(const struct qh_report *report,
     qh_wrap_begin(&wrap, out, "kick");
     if (qh_finding_kick(finding) == QH_KICK_NONE) {
         qh_wrap_piece(&wrap, "no rescue is known");
+    } else if (report->snapshot->halted == QH_HALT_SIGNAL) {
+        qh_wrap_printf(&wrap, "can end it, after kill -CONT %d: qhang kick %d",
+                       (int)report->snapshot->pid, (int)report->snapshot->pid);
     } else {
         qh_wrap_printf(&wrap, "can end it: qhang kick %d",
                        (int)report->snapshot->pid);

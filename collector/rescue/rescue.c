@@ -184,7 +184,7 @@ static struct qh_error *check_all_seen(const struct qh_target *target,
 
 /* What a signal has stopped goes nowhere, whatever is written, and nobody sees
  * whether it would. */
-static struct qh_error *check_runs(const struct qh_snapshot *snapshot)
+struct qh_error *qh_rescue_check_runs(const struct qh_snapshot *snapshot)
 {
     int pid = (int)snapshot->pid;
 
@@ -212,7 +212,7 @@ static struct qh_error *rescue_stopped(struct rescue *rescue)
     QH_CLEANUP(moment_deinit) struct moment moment = { 0 };
 
     QH_TRY(take_moment(rescue->qemu, &moment));
-    QH_TRY(check_runs(moment.snapshot));
+    QH_TRY(qh_rescue_check_runs(moment.snapshot));
     const struct qh_finding *now = find_again(&moment, rescue->finding);
     QH_TRY(check_again(&moment, now, rescue->finding));
     QH_TRY(make_plan(rescue->qemu, &moment, now, &rescue->plan));

@@ -127,20 +127,26 @@ struct qh_rescue_outcome {
  * and the thread that waited has left the wait it was in, for `bound_ns` at
  * most. `before` is the snapshot that the finding was made of. A look tells
  * nothing of a thread that runs: it counts as where it was last seen, and as
- * gone if it was never seen. A waiter that is told to wait still may have come back to the
- * same place, if it was seen there by each of many looks.
+ * gone if it was never seen. A waiter that is told to wait still may have come
+ * back to the same place, if it was seen there by each of many looks. UNCLEAR
+ * when the last look found the waiter, or the thread of the finding, stopped by
+ * somebody else.
  */
 struct qh_error *qh_rescue_watch(struct qh_target *target, struct qh_qemu *qemu,
                                  const struct qh_snapshot *before,
                                  const struct qh_finding *finding,
                                  int64_t bound_ns,
                                  struct qh_rescue_outcome *ret) QH_MUST_CHECK;
-/* The same of a fault that is over: UNSTUCK once the thread has left `place`, or
- * WAITS; a place that is none, and a thread that has ended, count as left. */
+/* The same of a fault that is over: UNSTUCK once the thread has left `place`,
+ * else WAITS or UNCLEAR; a place that is none, and a thread that has ended,
+ * count as left. */
 struct qh_error *
 qh_rescue_watch_place(struct qh_target *target, struct qh_qemu *qemu,
                       const struct qh_rescue_place *place, int64_t bound_ns,
                       struct qh_rescue_outcome *ret) QH_MUST_CHECK;
+/* REFUSED, with what to do first, of a process that a signal keeps stopped. */
+struct qh_error *
+qh_rescue_check_runs(const struct qh_snapshot *snapshot) QH_MUST_CHECK;
 /* Whether it is known to have gone on. */
 bool qh_rescue_is_over(const struct qh_rescue_outcome *outcome);
 

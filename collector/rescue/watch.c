@@ -120,7 +120,26 @@ struct watch {
     enum sight fault, waiter; /* of the last look that saw them */
     int64_t gone_ns; /* since when neither was seen there; or UNKNOWN */
     int gone_looks;  /* that saw both gone since then */
+    bool halted;     /* by the last look: somebody else keeps it stopped */
 };
+
+static bool is_thread_halted(const struct qh_snapshot *snapshot, pid_t tid)
+{
+    const struct qh_thread *thread =
+        tid ? qh_snapshot_thread(snapshot, tid) : NULL;
+
+    return thread && thread->halt != QH_HALT_NONE;
+}
+
+/* Whether one of those that are to go on can't. */
+static bool is_halted(const struct qh_snapshot *snapshot,
+                      const struct watch *watch)
+{
+    return is_thread_halted(snapshot, watch->place.tid) ||
+           (watch->finding &&
+            (is_thread_halted(snapshot, watch->finding->tid) ||
+             is_thread_halted(snapshot, watch->finding->waiter)));
+}
 
 /* Of a sleeper its own state tells, whatever the other threads are at; of a
  * loop only the rules do. */
@@ -131,10 +150,7 @@ static struct qh_error *look(struct watch *watch, enum sight *ret_fault,
     QH_CLEANUP(qh_findings_guard) struct qh_findings *findings = NULL;
 
     QH_TRY(qh_qemu_sample(watch->qemu, &snapshot));
-    if (snapshot->halted != QH_HALT_NONE) { /* so that nothing moves */
-        *ret_fault = *ret_waiter = NOT_SEEN;
-        return NULL;
-    }
+    watch->halted = is_halted(snapshot, watch);
     *ret_waiter = look_at_waiter(snapshot, &watch->place);
     if (!watch->finding) {
         *ret_fault = SEEN_GONE;
@@ -142,6 +158,10 @@ static struct qh_error *look(struct watch *watch, enum sight *ret_fault,
     }
     if (qh_finding_kick(watch->finding) == QH_KICK_TIMER) {
         *ret_fault = look_at_sleeper(snapshot, watch->finding);
+        return NULL;
+    }
+    if (watch->halted) { /* no rule takes it for asleep */
+        *ret_fault = NOT_SEEN;
         return NULL;
     }
     QH_TRY(qh_diagnose(snapshot, &findings));
@@ -173,7 +193,9 @@ static struct qh_rescue_outcome outcome_of(const struct watch *watch)
 {
     struct qh_rescue_outcome outcome = { .took_ns = QH_TIME_UNKNOWN };
 
-    if (watch->gone_ns != QH_TIME_UNKNOWN) {
+    if (watch->halted && watch->gone_looks < UNSEEN_LOOKS) {
+        outcome.result = QH_RESCUE_UNCLEAR;
+    } else if (watch->gone_ns != QH_TIME_UNKNOWN) {
         outcome.result = QH_RESCUE_UNSTUCK;
         outcome.took_ns = watch->gone_ns;
     } else {

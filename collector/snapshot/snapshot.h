@@ -101,6 +101,7 @@ struct qh_thread {
     const char *name;     /* comm */
     const char *iothread; /* id of its IOThread object ("io0"), or NULL */
     enum qh_role role;
+    enum qh_halt halt; /* of a live process: what kept it stopped before */
     enum qh_thread_state state;
     bool perhaps_awake;     /* BLOCKED, but its event may have come already */
     /* RUNNABLE, but may only have been made so by the stop: it was handed back

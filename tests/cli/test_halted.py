@@ -101,7 +101,9 @@ def test_hang_stays_one() -> None:
     with Victim("graph-unkicked") as victim:
         halt(victim.pid)
         told = report(str(victim.pid))
+        text = qhang("diagnose", str(victim.pid)).stdout
     assert told["status"] == FINDING
+    assert f"after kill -CONT {victim.pid}: qhang kick {victim.pid}" in text
     assert told["findings"][0]["rule"] == "graph.writer-unkicked"
     assert len(notes(told)) == 1
 

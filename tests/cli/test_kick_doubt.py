@@ -59,6 +59,19 @@ def test_stopped_by_a_signal(scenario: str) -> None:
     assert "REFUSED" in shown.stdout and "notify" not in shown.stdout
 
 
+def test_healthy_and_stopped() -> None:
+    """What it stands still for is no hang, and is told."""
+    with Victim("idle") as victim:
+        victim.child.send_signal(signal.SIGSTOP)
+        wait_until(lambda: set(task_states(victim.pid).values()) == {"T"},
+                   "it is stopped")
+        told = refuses(FAILED, "kick", "--yes", str(victim.pid),
+                       words=("stopped by a signal",))
+        victim.child.send_signal(signal.SIGCONT)
+        assert_refused(victim, "no hang found")
+    assert f"try   kill -CONT {victim.pid}" in told
+
+
 @pytest.mark.parametrize("to_itself", [True, False])
 def test_corrupted_timer_list(to_itself: bool) -> None:
     """A list that runs in a circle, or out of memory."""

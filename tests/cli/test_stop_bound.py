@@ -22,10 +22,13 @@ def test_waits_longer(tmp_path: Path) -> None:
                      "-o", tmp_path / "core")
         kicked = qhang("kick", "--yes", "--stop-bound", SECONDS,
                        str(victim.pid))
+    later = report_once("--core", tmp_path / "core")
     assert told["status"] == INCOMPLETE
     assert told["pause_ns"] >= NS
     [gap] = told["incomplete"]
-    assert "--stop-bound" in gap["try"]
+    assert "longer to stop, with a larger --stop-bound" in gap["try"]
+    [gap] = later["incomplete"]
+    assert "capture it again, with a larger --stop-bound" in gap["try"]
     assert looked.returncode == INCOMPLETE
     assert kept.returncode == CLEAN
     assert "1 thread, in state D, or with no CPU" in kept.stdout

@@ -178,6 +178,8 @@ static struct qh_task stopped_in_ppoll(pid_t child)
     int status;
 
     assert_int_equal(waitpid(child, &status, 0), child); /* its SIGSTOP */
+    assert_int_equal(ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_EXITKILL),
+                     0);
     while (task.orig_rax != SYS_ppoll) {
         assert_int_equal(ptrace(PTRACE_SYSCALL, child, NULL, NULL), 0);
         assert_int_equal(waitpid(child, &status, 0), child);

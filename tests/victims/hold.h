@@ -13,7 +13,8 @@
  *   hold_wait(P);                  returns when somebody is
  *   hold_release(P);               it goes on
  *
- * Scripts run in one thread of their own; these functions are for it alone.
+ * Scripts run in one thread of their own; these functions are for it alone, and
+ * for one that it leaves behind.
  */
 #include "runtime/window.h"
 

@@ -36,6 +36,9 @@ static void *count_stops(void *opaque)
     struct world *world = opaque;
     int epoll = epoll_create1(EPOLL_CLOEXEC);
 
+    if (epoll < 0) {
+        cfix_die("epoll_create1");
+    }
     cfix_store_release(&counter_tid, qemu_get_thread_id());
     wait_for_stop(epoll);
     hold_arm(CFIX_NOTIFY_QUEUED, world->io1->thread_id, HOLD_SLEEP);
@@ -49,7 +52,6 @@ static void *count_stops(void *opaque)
     for (;;) {
         wait_for_stop(epoll);
     }
-    return NULL;
 }
 
 static bool is_counting(void *opaque)
