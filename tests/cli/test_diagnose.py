@@ -388,12 +388,13 @@ def what_differs(told: dict[str, Any], live: dict[str, Any]) -> str | None:
 
 
 def timeless(told: Any) -> Any:
-    """A part of a report without what goes with the time."""
+    """A part of a report without what goes with the time, and without what to
+    do, which may be another thing for a core."""
     if isinstance(told, dict):
         # What runs is somewhere else by the next look.
         moves = told.get("state") in ("runnable", "running")
         return {key: timeless(value) for key, value in told.items()
-                if key not in ("left_ns", "timer_left_ns")
+                if key not in ("left_ns", "timer_left_ns", "try")
                 and not (moves and key in ("frames", "at"))}
     return [timeless(item) for item in told] if isinstance(told, list) \
         else told
