@@ -90,10 +90,14 @@ void qh_cache_pages(const struct qh_cache *cache, struct qh_cached *ret)
 bool qh_cache_holds_before(const struct qh_cache *cache, uint64_t page,
                            size_t offset, size_t used)
 {
-    const struct qh_cached *place =
-        cache->count ? place_of(cache, page) : NULL;
+    const struct qh_cached *place = cache->count ? place_of(cache, page) : NULL;
 
-    return place && place->key && offset >= place->from && place->part < used;
+    if (!place || !place->key || offset < place->from) {
+        return false;
+    }
+    return place->part < used ||
+           (place->kept_from && offset >= place->kept_from &&
+            place->kept_part < used);
 }
 
 static struct qh_error *grow_table(struct qh_cache *cache, size_t pages)
@@ -178,16 +182,31 @@ struct qh_error *qh_cache_reserve(struct qh_cache *cache, const uint16_t *from,
     return NULL;
 }
 
+/* The upper part of a page, which `old` holds, into the one that `next` holds
+ * more of. */
+static void keep_upper(const struct qh_cache *cache,
+                       const struct qh_cached *old, struct qh_cached *next)
+{
+    memcpy(unit_bytes(cache, next->part) + (old->from - next->from),
+           unit_bytes(cache, old->part), PAGE - old->from);
+    next->kept_from = old->kept_from ? old->kept_from : old->from;
+    next->kept_part = old->kept_from ? old->kept_part : old->part;
+}
+
 void qh_cache_commit(struct qh_cache *cache, const uint64_t *pages,
                      const uint16_t *from, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        size_t part = part_at(cache->used, from[i]);
         struct qh_cached *place = place_of(cache, pages[i]);
+        struct qh_cached next = { .key = pages[i] + 1,
+                                  .part =
+                                      (uint32_t)part_at(cache->used, from[i]),
+                                  .from = from[i] };
+        if (place->key && place->from > from[i]) {
+            keep_upper(cache, place, &next);
+        }
         cache->count += !place->key;
-        *place = (struct qh_cached){ .key = pages[i] + 1,
-                                     .part = (uint32_t)part,
-                                     .from = from[i] };
-        cache->used = behind_part(part, from[i]);
+        *place = next;
+        cache->used = behind_part(next.part, from[i]);
     }
 }

@@ -3,7 +3,8 @@
  *
  * Of a page it holds all, or the upper part from some offset on: of most stacks
  * no more is in use. To go through cold memory is what takes the time of a
- * stop, so that the parts lie close together.
+ * stop, so that the parts lie close together. What is held stays as it is: when
+ * all of such a page is brought in later, its upper part is kept.
  *
  * A hash table by page number, and slabs that the parts are cut from. Emptying
  * it keeps the slabs, so that the kernel has them to give only once; room for
@@ -19,6 +20,10 @@ struct qh_cached {
     uint64_t key;  /* page number + 1; 0: empty */
     uint32_t part; /* where its bytes begin, in units of the slabs */
     uint16_t from; /* the first byte of the page that is held */
+    /* Where more of a page was wanted later: of which part the bytes from
+     * `kept_from` on are; 0: of this one. */
+    uint16_t kept_from;
+    uint32_t kept_part;
 };
 
 /* Zero-initialise one to begin. */

@@ -7,8 +7,8 @@
  * A live target is read with process_vm_readv through a page cache. The cache
  * is emptied when the threads are stopped; what was read during the stop goes
  * on to be served from it after the resume, so that the stacks can be unwound
- * and the objects judged in peace, as they were. A page that was not read
- * during the stop is read late, from the running process; qh_target_late_reads
+ * and the objects judged in peace, as they were. What was not read during the
+ * stop is read late, from the running process; qh_target_late_reads
  * counts those.
  *
  * A held target is a live one that another tracer, gdb say, keeps stopped. It
@@ -308,8 +308,8 @@ struct qh_error *qh_target_read_some(struct qh_target *target,
  * that stand in for what it leaves out), and pages read late (see above). */
 uint64_t qh_target_bytes_read(const struct qh_target *target);
 uint64_t qh_target_late_reads(const struct qh_target *target);
-/* Whether what was read at `address` may be younger than the stop: its page is
- * a late one, or is not in the cache. Never of a target that stands still. */
+/* Whether what was read at `address` may be younger than the stop: that part of
+ * its page is a late one, or is not in the cache. Never of a target that stands still. */
 bool qh_target_is_late(const struct qh_target *target, struct raddr address);
 
 /*

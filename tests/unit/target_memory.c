@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -127,6 +128,31 @@ static void test_cache_holds_the_stop(void **state)
     assert_int_equal(qh_target_late_reads(target), 1);
     assert_fine(qh_target_stop(target));
     assert_true(read_number(child.facts.counter) > at_stop);
+}
+
+/* Of a stack the part in use is read in the stop. Who then wants what lies
+ * below gets that as it is now, and the rest stays as it was. */
+static void test_part_of_a_page_stays(void **state)
+{
+    const uint64_t page = child.facts.counter, word = page + 800;
+    const struct qh_range upper = { page + 512, page + PAGE_BYTES };
+    uint64_t changed = 7;
+    const struct iovec local = { &changed, sizeof(changed) };
+    const struct iovec remote = { (void *)word, sizeof(changed) };
+
+    assert_fine(qh_target_stop(target));
+    assert_fine(qh_target_prefetch(target, &upper, 1));
+    uint64_t at_stop = child_peek(child.pid, page);
+    qh_target_resume(target);
+    await_change(child.pid, page, at_stop);
+    assert_int_equal(process_vm_writev(child.pid, &local, 1, &remote, 1, 0),
+                     sizeof(changed));
+    assert_int_equal(read_number(word), 0);
+    assert_true(read_number(page) > at_stop);
+    assert_int_equal(read_number(word), 0);
+    assert_true(qh_target_is_late(target, qh_raddr(page)));
+    assert_false(qh_target_is_late(target, qh_raddr(word)));
+    assert_int_equal(child_peek(child.pid, word), changed);
 }
 
 static void test_prefetch(void **state)
@@ -368,6 +394,7 @@ int main(void)
         WITH_CHILD(test_first_bad_address),
         WITH_CHILD(test_as_much_as_is_there),
         WITH_CHILD(test_cache_holds_the_stop),
+        WITH_CHILD(test_part_of_a_page_stays),
         WITH_CHILD(test_prefetch),
         WITH_CHILD(test_prefetch_everything),
         WITH_CHILD(test_map),
