@@ -203,12 +203,33 @@ static void test_cache(void **state)
         qh_cache_clear(&cache);
         assert_null(qh_cache_find(&cache, round, 0));
     }
-    /* A page that is read again replaces what was there. */
-    put_page(&cache, 42, 128, 1);
-    put_page(&cache, 42, 0, 2);
-    assert_int_equal(qh_cache_find(&cache, 42, 0)[0], 2);
-    assert_int_equal(qh_cache_find(&cache, 42, 128)[0], 2);
+    qh_cache_deinit(&cache);
+}
+
+/* Of a page that is read further down later, what was there stays. */
+static void test_cache_keeps(void **state)
+{
+    struct qh_cache cache = { 0 };
+
+    put_page(&cache, 42, 256, 1);
+    size_t first = cache.used;
+    put_page(&cache, 42, 128, 2);
+    size_t second = cache.used;
+    put_page(&cache, 42, 0, 3);
+    const unsigned char *bytes = qh_cache_find(&cache, 42, 0);
+    assert_int_equal(bytes[0], 3);
+    assert_int_equal(bytes[127], 3);
+    assert_int_equal(bytes[128], 2);
+    assert_int_equal(bytes[255], 2);
+    assert_int_equal(bytes[256], 1);
+    assert_int_equal(bytes[PAGE_BYTES - 1], 1);
     assert_int_equal(cache.count, 1);
+    assert_false(qh_cache_holds_before(&cache, 42, 0, second));
+    assert_true(qh_cache_holds_before(&cache, 42, 0, cache.used));
+    /* Of three times the one in between is taken for the last. */
+    assert_false(qh_cache_holds_before(&cache, 42, 128, second));
+    assert_true(qh_cache_holds_before(&cache, 42, 256, first));
+    assert_false(qh_cache_holds_before(&cache, 42, 256, 0));
     qh_cache_deinit(&cache);
 }
 
@@ -273,6 +294,7 @@ int main(void)
         cmocka_unit_test(test_bad_maps),
         cmocka_unit_test(test_deleted),
         cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_cache_keeps),
         cmocka_unit_test(test_cache_room),
         cmocka_unit_test(test_build_ids),
         cmocka_unit_test(test_own_vdso),
