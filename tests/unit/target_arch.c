@@ -170,28 +170,33 @@ static void test_timeout(void **state)
                      QH_TIMEOUT_UNKNOWN);
 }
 
+/* Lets the child go on to where it next enters or leaves a system call. */
+static void go_on(pid_t child, struct qh_task *task)
+{
+    struct user_regs_struct user;
+    int status;
+
+    assert_int_equal(ptrace(PTRACE_SYSCALL, child, NULL, NULL), 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSTOPPED(status));
+    assert_int_equal(ptrace(PTRACE_GETREGS, child, NULL, &user), 0);
+    qh_arch_registers(&user, &task->regs, &task->fs_base, &task->orig_rax);
+}
+
 /* The child, asked to stop in the very moment in which it calls ppoll(). */
 static struct qh_task stopped_in_ppoll(pid_t child)
 {
     struct qh_task task = { .stop = QH_TASK_STOPPED, .orig_rax = -1 };
-    struct user_regs_struct user;
     int status;
 
     assert_int_equal(waitpid(child, &status, 0), child); /* its SIGSTOP */
     assert_int_equal(ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_EXITKILL),
                      0);
     while (task.orig_rax != SYS_ppoll) {
-        assert_int_equal(ptrace(PTRACE_SYSCALL, child, NULL, NULL), 0);
-        assert_int_equal(waitpid(child, &status, 0), child);
-        assert_true(WIFSTOPPED(status));
-        assert_int_equal(ptrace(PTRACE_GETREGS, child, NULL, &user), 0);
-        qh_arch_registers(&user, &task.regs, &task.fs_base, &task.orig_rax);
+        go_on(child, &task);
     }
     assert_int_equal(kill(child, SIGSTOP), 0);
-    assert_int_equal(ptrace(PTRACE_SYSCALL, child, NULL, NULL), 0);
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_int_equal(ptrace(PTRACE_GETREGS, child, NULL, &user), 0);
-    qh_arch_registers(&user, &task.regs, &task.fs_base, &task.orig_rax);
+    go_on(child, &task);
     return task;
 }
 
