@@ -10,7 +10,8 @@
 /* The stop itself interrupts an io_uring_enter that has submitted something,
  * and hides whether it was asleep (target/arch.h). The thread then calls again
  * with nothing to submit: a second stop, so much later, is sure of it. And a
- * thread that got to no CPU in time to be stopped may do so next time. */
+ * thread that was in state D, or got to no CPU, and so was not stopped and went
+ * on while the others were read, may stop next time. */
 enum { MAX_STOPS = 3 };
 static const struct timespec between_stops = { .tv_nsec = 20000000 };
 
@@ -55,9 +56,8 @@ static bool is_sure(const struct qh_capture *capture)
     const char *name;
 
     for (size_t i = 0; i < count; i++) {
-        bool starved =
-            tasks[i].stop == QH_TASK_IN_KERNEL && tasks[i].state != 'D';
-        if (starved || qh_arch_wait(&tasks[i], &name) == QH_WAIT_UNSURE) {
+        if (tasks[i].stop == QH_TASK_IN_KERNEL ||
+            qh_arch_wait(&tasks[i], &name) == QH_WAIT_UNSURE) {
             return false;
         }
     }

@@ -24,13 +24,32 @@ static const struct qh_bh *first_bh(const struct qh_context *context)
     return NULL;
 }
 
+/* Whether a thread may have gone on while a capture was made: in state D, or
+ * with no CPU, it could not be stopped. Of a live process the next sample would
+ * tell. */
+static bool somebody_went_on(const struct qh_snapshot *snapshot)
+{
+    bool unstopped = false;
+
+    for (size_t i = 0; i < snapshot->thread_count; i++) {
+        const struct qh_thread *thread = &snapshot->threads[i];
+        unstopped |=
+            thread->state == QH_THREAD_IN_KERNEL ||
+            (thread->state == QH_THREAD_RUNNABLE && !thread->stack.count);
+    }
+    return unstopped && snapshot->kind == QH_TARGET_CORE;
+}
+
 /* Whether the eventfd was written, or may have been: a core has no counter, and
  * threads are not stopped for one at the same instant, so that a loop may lie
- * asleep in it beside work of which it has just been told. */
-static bool may_be_waking(const struct qh_context *context)
+ * asleep in it beside work of which it has just been told. A capture has one,
+ * which was read before what a thread that went on may have queued. */
+static bool may_be_waking(const struct qh_snapshot *snapshot,
+                          const struct qh_context *context)
 {
-    return context->event_count > 0 ||
-           (context->event_count < 0 && context->notified);
+    bool uncounted = context->event_count < 0 || somebody_went_on(snapshot);
+
+    return context->event_count > 0 || (uncounted && context->notified);
 }
 
 static enum qh_quiet quiet_around(const struct qh_snapshot *snapshot,
@@ -45,7 +64,7 @@ static enum qh_quiet quiet_around(const struct qh_snapshot *snapshot,
     };
     enum qh_quiet quiet = qh_quiet_asleep(snapshot, loop->tid);
 
-    if (may_be_waking(context)) {
+    if (may_be_waking(snapshot, context)) {
         return QH_DISTURBED;
     }
     return qh_quiet_worse(quiet,
@@ -81,11 +100,11 @@ static struct qh_error *add_evidence(const struct qh_context *context,
         who ? qh_arena_printf(&findings->arena, "%s sleeps in its poll", who)
             : NULL,
         context->address, loop->blocked_in ? loop->blocked_in : "asleep"));
-    return qh_number_evidence(
-        findings, finding,
-        context->event_count == 0 ? "eventfd count 0: nobody wrote it"
+    return qh_number_evidence(findings, finding,
+                              context->event_count == 0
+                                  ? "eventfd count 0: nobody wrote it"
                                   : "notified = 0: nobody told the loop",
-        context->notifier, 0);
+                              context->notifier, 0);
 }
 
 static uint64_t fingerprint_of(const struct qh_context *context,

@@ -49,6 +49,28 @@ static void test_queued(void **state)
     world_destroy(world);
 }
 
+/* What a thread that could not be stopped for a capture queued meanwhile, the
+ * counter of the eventfd does not show yet. */
+static void test_queued_by_one_that_went_on(void **state)
+{
+    struct world *world = world_loop();
+    struct qh_bh bh = { .address = qh_raddr(0x6000), .callback = "some_bh" };
+
+    world->io0_context->pending = &bh;
+    world->io0_context->pending_count = 1;
+    world->io0_context->notified = true;
+    world->snapshot->kind = QH_TARGET_CORE;
+    world_assert_finding(world, "aio.queued-unnotified", QH_PROOF);
+    world->other->state = QH_THREAD_IN_KERNEL;
+    world_assert_none(world, true);
+    world->other->state = QH_THREAD_RUNNABLE;
+    world->other->stack.count = 0;
+    world_assert_none(world, true);
+    world->io0_context->notified = false; /* so nobody has told it */
+    world_assert_finding(world, "aio.queued-unnotified", QH_STRONG);
+    world_destroy(world);
+}
+
 static void test_queued_passing(void **state)
 {
     static const char *const steps[] = {
@@ -145,6 +167,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_queued),
+        cmocka_unit_test(test_queued_by_one_that_went_on),
         cmocka_unit_test(test_queued_passing),
         cmocka_unit_test(test_queued_elsewhere),
         cmocka_unit_test(test_timer),
