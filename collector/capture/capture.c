@@ -86,6 +86,8 @@ static struct qh_error *stop(struct qh_capture *capture)
     }
 }
 
+/* After the memory: a thread that could not be stopped queues first, and writes
+ * the eventfd then. */
 static void count_eventfds(struct qh_capture *capture)
 {
     for (size_t i = 0; i < capture->eventfd_count; i++) {
@@ -103,9 +105,10 @@ static struct qh_error *read_stopped(struct qh_capture *capture)
     QH_CLEANUP(qh_target_resume_guard)
     struct qh_target *stopped __attribute__((unused)) = capture->target;
 
-    count_eventfds(capture);
     QH_TRY(qh_choose(capture));
-    return qh_pages_read(capture);
+    QH_TRY(qh_pages_read(capture));
+    count_eventfds(capture);
+    return NULL;
 }
 
 /* What is new in the map since the first look may be guest RAM. The stop may

@@ -43,7 +43,7 @@ static bool somebody_went_on(const struct qh_snapshot *snapshot)
 /* Whether the eventfd was written, or may have been: a core has no counter, and
  * threads are not stopped for one at the same instant, so that a loop may lie
  * asleep in it beside work of which it has just been told. A capture has one,
- * which was read before what a thread that went on may have queued. */
+ * but who went on meanwhile may have been between the two. */
 static bool may_be_waking(const struct qh_snapshot *snapshot,
                           const struct qh_context *context)
 {

@@ -192,9 +192,10 @@ static struct qh_error *read_work(struct qh_reader *reader,
 static struct qh_error *read_context(struct qh_reader *reader,
                                      struct qh_context *context)
 {
+    /* In the order in which a thread that could not be stopped goes on. */
+    QH_NOTE(reader, "work queued in an AioContext", read_work(reader, context));
     QH_NOTE(reader, "notifier of an AioContext",
             read_notifier(reader, context));
-    QH_NOTE(reader, "work queued in an AioContext", read_work(reader, context));
     QH_NOTE(reader, "graph readers of an AioContext",
             read_graph_count(reader, context));
     QH_NOTE(reader, "worker threads of an AioContext",

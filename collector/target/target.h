@@ -309,7 +309,8 @@ struct qh_error *qh_target_read_some(struct qh_target *target,
 uint64_t qh_target_bytes_read(const struct qh_target *target);
 uint64_t qh_target_late_reads(const struct qh_target *target);
 /* Whether what was read at `address` may be younger than the stop: that part of
- * its page is a late one, or is not in the cache. Never of a target that stands still. */
+ * its page is a late one, or is not in the cache. Never of a target that stands
+ * still. */
 bool qh_target_is_late(const struct qh_target *target, struct raddr address);
 
 /*
